@@ -112,8 +112,9 @@ func removeDeadSocket(path string) error {
 	return err
 }
 
-// address returns an address that opens the console once.
-func (s *consoleServer) address() (string, error) {
+// address returns an address that opens the console once, with ownUser only for programs of this
+// user.
+func (s *consoleServer) address(ownUser bool) (string, error) {
 	pages := s.pages.Load()
 	if pages == nil {
 		return "", errors.New("the relay is starting: try again in a moment")
@@ -121,6 +122,9 @@ func (s *consoleServer) address() (string, error) {
 	at := tunnelAddress
 	if tcp, ok := s.ln.Addr().(*net.TCPAddr); ok {
 		at = tcp.String()
+	}
+	if ownUser {
+		return "http://" + at + pages.IssueOwnKey(), nil
 	}
 	return "http://" + at + pages.IssueKey(), nil
 }

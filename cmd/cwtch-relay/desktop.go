@@ -37,7 +37,7 @@ func runDesktop(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	if cfg.Console == nil {
 		return configFault{command.WithHint(fmt.Errorf("%s has no console to open", pathname.Quote(path)), "add the line: console {}")}
 	}
-	address, err := manager.AskConsole(ctx, cfg.DataDir)
+	address, err := manager.AskOwnConsole(ctx, cfg.DataDir)
 	if err == nil {
 		return openBrowser(address, stderr)
 	}

@@ -177,7 +177,7 @@ func (d *daemon) announceConsole(pages *consoleServer) {
 	if d.opened == nil {
 		return
 	}
-	if address, err := pages.address(); err == nil { // it was just opened
+	if address, err := pages.address(true); err == nil { // it was just opened
 		go d.opened(address)
 	}
 }

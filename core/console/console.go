@@ -37,6 +37,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -102,6 +103,7 @@ type Console struct {
 	cfg     Config
 	log     *slog.Logger
 	prefix  string // of the paths of all pages that need a session
+	user    int    // of the relay
 	handler http.Handler
 
 	keys     keys
@@ -119,7 +121,7 @@ type Console struct {
 // New returns a console without sessions.
 func New(cfg Config) *Console {
 	c := &Console{
-		cfg: cfg, log: cfg.Logger, prefix: "/" + randomText(16),
+		cfg: cfg, log: cfg.Logger, prefix: "/" + randomText(16), user: os.Geteuid(),
 		streams: make(chan struct{}, maxStreams), changes: semaphore.NewWeighted(maxChanges),
 	}
 	c.running, c.end = context.WithCancel(context.Background())

@@ -89,6 +89,18 @@ func TestForgedCookiesOpenNothing(t *testing.T) {
 	}
 }
 
+// TestCookiesOfOtherProgramsCoverNothing sends, beside the cookie, one that another program on this
+// host has set under the same name.
+func TestCookiesOfOtherProgramsCoverNothing(t *testing.T) {
+	c := startConsole(t)
+	at, _ := url.Parse("http://" + c.addr + c.prefix + "/")
+	own := c.signIn().client.Jar.Cookies(at)[0].Value
+	for _, cookies := range []string{cookieName + "=x; " + cookieName + "=" + own, cookieName + "=" + own + "; " + cookieName + "=x"} {
+		a := c.newBrowser().do(http.MethodGet, c.prefix+"/", nil, func(r *http.Request) { r.Header.Set("Cookie", cookies) })
+		a.want(t, http.StatusOK)
+	}
+}
+
 func TestCookieIsKept(t *testing.T) {
 	c := startConsole(t)
 	a := c.newBrowser().get(c.IssueKey())
@@ -111,6 +123,9 @@ func TestKeyWorksOnce(t *testing.T) {
 	for _, prepare := range []func(*http.Request){
 		func(r *http.Request) { r.Method = http.MethodHead },
 		func(r *http.Request) { r.Header.Set("Sec-Purpose", "prefetch;prerender") },
+		func(r *http.Request) { r.Header.Set("Purpose", "prefetch") },
+		func(r *http.Request) { r.Header.Set("X-Purpose", "preview") },
+		func(r *http.Request) { r.Header.Set("X-Moz", "prefetch") },
 	} {
 		if a := guess.do(http.MethodGet, key, nil, prepare); a.status != http.StatusServiceUnavailable {
 			t.Errorf("a request that nobody has asked for gets %d", a.status)

@@ -45,31 +45,45 @@ type keys struct {
 	wrong *rate.Limiter
 
 	mu     sync.Mutex
-	issued map[hash]time.Time
+	issued map[hash]issuedKey
+}
+
+// issuedKey is what is remembered of a key.
+type issuedKey struct {
+	at      time.Time
+	ownOnly bool // it is void for other users of this machine
 }
 
 func (k *keys) init() {
 	k.wrong = rate.NewLimiter(rate.Every(wrongKeyEvery), wrongKeyBurst)
-	k.issued = make(map[hash]time.Time)
+	k.issued = make(map[hash]issuedKey)
 }
 
 // addKey returns a new key.
-func (k *keys) addKey() string {
+func (k *keys) addKey(ownOnly bool) string {
 	key := randomText(32)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(k.issued) >= maxKeys {
 		var oldest hash
 		var at time.Time
-		for h, t := range k.issued {
-			if at.IsZero() || t.Before(at) {
-				oldest, at = h, t
+		for h, one := range k.issued {
+			if at.IsZero() || one.at.Before(at) {
+				oldest, at = h, one.at
 			}
 		}
 		delete(k.issued, oldest)
 	}
-	k.issued[hashOf(key)] = time.Now()
+	k.issued[hashOf(key)] = issuedKey{time.Now(), ownOnly}
 	return key
+}
+
+// findKey returns what is remembered of a key that is valid.
+func (k *keys) findKey(key string) (found issuedKey, ok bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	found, ok = k.issued[hashOf(key)]
+	return found, ok && time.Since(found.at) < keyLifetime
 }
 
 // useKey reports whether a key is valid, and makes it void.
@@ -77,14 +91,19 @@ func (k *keys) useKey(key string) bool {
 	h := hashOf(key)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	at, ok := k.issued[h]
+	found, ok := k.issued[h]
 	delete(k.issued, h)
-	return ok && time.Since(at) < keyLifetime
+	return ok && time.Since(found.at) < keyLifetime
 }
 
 // IssueKey returns the path of an address that signs one browser in, once and within five
 // minutes. The path is a secret until then.
-func (c *Console) IssueKey() string { return "/open/" + c.keys.addKey() }
+func (c *Console) IssueKey() string { return "/open/" + c.keys.addKey(false) }
+
+// IssueOwnKey is like [Console.IssueKey], for a browser of the user of the relay on the same
+// machine. Others who see the address, such as in the list of processes, get nothing with it and
+// do not use it up. Where the system does not say whose a connection is, the key is like any.
+func (c *Console) IssueOwnKey() string { return "/open/" + c.keys.addKey(canTellUsers()) }
 
 // session is one browser that has signed in.
 type session struct {
@@ -171,21 +190,20 @@ func (s *session) lastSeen() time.Time {
 	return s.seen
 }
 
-// findSession returns the session of a request, or nil.
+// findSession returns the session of a request, or nil. Other programs on this host can set a
+// cookie of the same name, so all of that name are tried.
 func (s *sessions) findSession(r *http.Request) *session {
-	cookie, err := r.Cookie(cookieName)
-	if err != nil {
-		return nil
-	}
-	h := hashOf(cookie.Value)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found := s.open[h]
-	if found != nil && found.expired(time.Now()) {
+	for _, cookie := range r.CookiesNamed(cookieName) {
+		h := hashOf(cookie.Value)
+		found := s.open[h]
+		if found != nil && !found.expired(time.Now()) {
+			return found
+		}
 		delete(s.open, h)
-		return nil
 	}
-	return found
+	return nil
 }
 
 // endSession ends a session, whose cookie is worth nothing from now on.
@@ -207,15 +225,34 @@ func (c *Console) setCookie(w http.ResponseWriter, value string, lifetime time.D
 	})
 }
 
+// isAhead reports whether a browser makes a request before its user has asked for the page.
+// The names are those of today and of older browsers.
+func isAhead(r *http.Request) bool {
+	for _, name := range []string{"Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"} {
+		if r.Header.Get(name) != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // openSession exchanges a one-time key for a session. It answers with a page that leads
 // on, not with a redirect: a browser that comes from another site, such as a mail, does
 // not send a SameSite=Strict cookie along a redirect.
 func (c *Console) openSession(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodHead || r.Header.Get("Sec-Purpose") != "" { // nobody has asked for the page yet
+	if r.Method == http.MethodHead || isAhead(r) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
-	if !c.keys.useKey(r.PathValue("key")) {
+	key := r.PathValue("key")
+	if found, ok := c.keys.findKey(key); ok && found.ownOnly && !comesFrom(r, c.user) {
+		if c.keys.wrong.Allow() {
+			c.log.Warn("another user of this machine has tried an address of the console, and was refused")
+		}
+		c.renderPlain(w, http.StatusForbidden, "message", messagePage{"Not for this user", "This address opens the console for the user of the relay only. As another user, ask for one with: cwtch-relay console"})
+		return
+	}
+	if !c.keys.useKey(key) {
 		if !c.keys.wrong.Allow() {
 			w.Header().Set("Retry-After", "10")
 			c.renderPlain(w, http.StatusTooManyRequests, "message", messagePage{"Too many tries", "Wait ten seconds, then ask for a new address."})

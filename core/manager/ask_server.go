@@ -65,8 +65,18 @@ func AskBundle(ctx context.Context, dataDir, name string) (string, error) {
 
 // AskConsole asks for an address that opens the console once.
 func AskConsole(ctx context.Context, dataDir string) (address string, err error) {
+	return askConsole(ctx, dataDir, request{Command: "console"})
+}
+
+// AskOwnConsole is like [AskConsole], for a browser of the relay's user on this machine: the
+// address is worth nothing to others who see it.
+func AskOwnConsole(ctx context.Context, dataDir string) (address string, err error) {
+	return askConsole(ctx, dataDir, request{Command: "console", OwnUser: true})
+}
+
+func askConsole(ctx context.Context, dataDir string, req request) (string, error) {
 	var answer consoleAnswer
-	err = askRelay(ctx, dataDir, request{Command: "console"}, requestTimeout, &answer)
+	err := askRelay(ctx, dataDir, req, requestTimeout, &answer)
 	if err == nil && answer.Address == "" {
 		err = notUnderstoodError(dataDir)
 	}

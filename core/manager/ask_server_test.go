@@ -3,6 +3,7 @@ package manager
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -35,7 +36,7 @@ func TestCommandsChangeServers(t *testing.T) {
 	h, f := newOperatedRelay(t)
 	var log lockedBuffer
 	h.cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
-	h.cfg.OpenConsole = func() (string, error) { return "http://127.0.0.1:1/open/x", nil }
+	h.cfg.OpenConsole = func(ownUser bool) (string, error) { return fmt.Sprintf("http://127.0.0.1:1/open/x?%t", ownUser), nil }
 	m := h.startOperated(f)
 	ctx, dir := t.Context(), h.cfg.DataDir
 	plan, err := AskAdd(ctx, dir, NewServer{Name: "main", Description: strings.Repeat("é", 500), Autostart: true, Passphrase: right})
@@ -64,7 +65,10 @@ func TestCommandsChangeServers(t *testing.T) {
 	if err := AskChangePassphrase(ctx, dir, "main", right, wrong); err != nil {
 		t.Error(err)
 	}
-	if address, err := AskConsole(ctx, dir); err != nil || !strings.HasPrefix(address, "http://") {
+	if address, err := AskConsole(ctx, dir); err != nil || !strings.HasSuffix(address, "?false") {
+		t.Errorf("got %s, %v", address, err)
+	}
+	if address, err := AskOwnConsole(ctx, dir); err != nil || !strings.HasSuffix(address, "?true") {
 		t.Errorf("got %s, %v", address, err)
 	}
 	if err := AskDelete(ctx, dir, "main", wrong); err != nil {

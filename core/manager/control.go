@@ -36,10 +36,11 @@ type request struct {
 	Config  string `json:"config,omitempty"` // of a reload: the path of the operator's file
 	// ConfigBytes replaces Config for a path that is not UTF-8, which JSON cannot hold.
 	ConfigBytes []byte        `json:"config_bytes,omitempty"`
-	DryRun      bool          `json:"dry_run,omitempty"` // of a reload
-	Server      string        `json:"server,omitempty"`  // to compact, empty: all; to examine, empty: the machine; to compare or change
-	Peer        string        `json:"peer,omitempty"`    // to compare with
-	Scrub       bool          `json:"scrub,omitempty"`   // of a comparison
+	DryRun      bool          `json:"dry_run,omitempty"`  // of a reload
+	Server      string        `json:"server,omitempty"`   // to compact, empty: all; to examine, empty: the machine; to compare or change
+	Peer        string        `json:"peer,omitempty"`     // to compare with
+	Scrub       bool          `json:"scrub,omitempty"`    // of a comparison
+	OwnUser     bool          `json:"own_user,omitempty"` // of the console: the address is for this user alone
 	Change      serverRequest `json:"change,omitzero"`
 }
 

@@ -139,7 +139,7 @@ func (m *Manager) answerServerRequest(req request) any {
 	case "passwd":
 		answer, err = doneAnswer{true}, m.ChangePassphrase(ctx, req.Server, req.Change.Passphrase, req.Change.New)
 	case "console":
-		answer, err = m.openConsole()
+		answer, err = m.openConsole(req.OwnUser)
 	}
 	if err != nil {
 		return refusalOf(err)
@@ -177,10 +177,10 @@ func (m *Manager) listServers() []ServerStatus {
 
 var errNoConsole = errors.New(`this relay has no console: write a block "console {}" in its configuration and restart it`)
 
-func (m *Manager) openConsole() (consoleAnswer, error) {
+func (m *Manager) openConsole(ownUser bool) (consoleAnswer, error) {
 	if m.cfg.OpenConsole == nil {
 		return consoleAnswer{}, errNoConsole
 	}
-	address, err := m.cfg.OpenConsole()
+	address, err := m.cfg.OpenConsole(ownUser)
 	return consoleAnswer{address}, err
 }

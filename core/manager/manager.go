@@ -139,8 +139,9 @@ type Config struct {
 	// OnPublished, if set, is called for each server that starts with the relay, when it is
 	// published: by Start in the order of the configuration, or later.
 	OnPublished func(RunningServer)
-	// OpenConsole, if set, returns an address that opens the console once.
-	OpenConsole func() (string, error)
+	// OpenConsole, if set, returns an address that opens the console once; with ownUser, only
+	// for programs of the relay's user on this machine.
+	OpenConsole func(ownUser bool) (string, error)
 	// OnStart, if set, is called by Start before it starts anything. Only Status may be
 	// called until Start has returned.
 	OnStart func(*Manager)
