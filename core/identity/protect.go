@@ -43,6 +43,9 @@ const (
 	minMemory, maxMemory   = 64 << 10, 1 << 20 // KiB
 	minPasses, maxPasses   = 1, 64
 	minThreads, maxThreads = 1, 8
+	// maxWork bounds passes times memory: what the slowest new file takes. More memory leaves
+	// fewer passes, since a derivation holds up those of all other servers.
+	maxWork = maxPasses * newMemory
 )
 
 // A new key file gets 64 MiB, 4 threads and at least 3 passes, as RFC 9106 recommends where
@@ -330,6 +333,9 @@ func (k kdf) checkBounds() error {
 		if v.value < v.min || v.value > v.max {
 			return fmt.Errorf("has %s %d, and this program takes %d to %d: restore the file from a backup, or use the newer program that wrote it", v.name, v.value, v.min, v.max)
 		}
+	}
+	if work := k.passes * k.memory; work > maxWork { // no overflow: both are within bounds
+		return fmt.Errorf("has memory_kib times time %d, and this program takes %d at most: restore the file from a backup, or use the newer program that wrote it", work, maxWork)
 	}
 	return nil
 }

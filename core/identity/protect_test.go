@@ -313,6 +313,8 @@ func TestForgedFilesAreRefused(t *testing.T) {
 		"passes with point": {replace(`"time": 1`, `"time": 1.0`), damaged},
 		"little memory":     {replace(`65536`, `65535`), "has memory_kib 65535, and this program takes 65536 to 1048576"},
 		"much memory":       {replace(`65536`, `1048577`), "has memory_kib 1048577,"},
+		"much work":         {strings.Replace(replace(`65536`, `1048576`), `"time": 1`, `"time": 5`, 1), "has memory_kib times time 5242880, and this program takes 4194304"},
+		"most work":         {strings.Replace(replace(`65536`, `1048576`), `"time": 1`, `"time": 64`, 1), "has memory_kib times time 67108864,"},
 		"no threads":        {replace(`"threads": 4`, `"threads": 0`), "has threads 0, and this program takes 1 to 8"},
 		"9 threads":         {replace(`"threads": 4`, `"threads": 9`), "has threads 9,"},
 		"260 threads":       {replace(`"threads": 4`, `"threads": 260`), damaged},
@@ -364,7 +366,7 @@ func errOf[T any](_ T, err error) error { return err }
 // What may be at its bounds is read.
 func TestBoundsAreInclusive(t *testing.T) {
 	for _, k := range []kdf{
-		{passes: 1, memory: 64 << 10, threads: 1}, {passes: 64, memory: 1 << 20, threads: 8},
+		{passes: 1, memory: 64 << 10, threads: 1}, {passes: 64, memory: 64 << 10, threads: 8}, {passes: 4, memory: 1 << 20, threads: 8},
 	} {
 		text := sealServer(newServer(), k, make([]byte, 32)).encodeProtected()
 		if p, err := decodeProtected(text); err != nil || p.kdf != k {
