@@ -76,6 +76,9 @@ func (s *Switch) TurnOn() error {
 			return fmt.Errorf("the path %q has a line break: give the file another name", path)
 		}
 	}
+	if s.systemd && strings.ContainsAny(s.program, `"'\`) {
+		return fmt.Errorf("systemd runs no program with quotes or a backslash in its path, as in %s: move it", s.program)
+	}
 	entry := s.entry()
 	if err := os.MkdirAll(filepath.Dir(entry), 0o755); err != nil {
 		return err
@@ -113,7 +116,7 @@ func reloadUnits() {
 }
 
 func (s *Switch) renderUnit() string {
-	return strings.ReplaceAll(unit, command, quoteForSystemd(s.program)+" -config "+quoteForSystemd(s.config))
+	return strings.ReplaceAll(unit, command, quoteForSystemd(s.program)+" -config "+strings.ReplaceAll(quoteForSystemd(s.config), "$", "$$"))
 }
 
 func (s *Switch) renderDesktopEntry() string {
@@ -121,9 +124,10 @@ func (s *Switch) renderDesktopEntry() string {
 		quoteForDesktop(s.program), quoteForDesktop(s.config))
 }
 
-// quoteForSystemd quotes a word of ExecStart, see systemd.service(5) and systemd.unit(5).
+// quoteForSystemd quotes a word of ExecStart, see systemd.service(5) and systemd.unit(5). Dollar
+// signs stay: they are replaced in arguments, and not in the path of the program.
 func quoteForSystemd(word string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `%`, `%%`, `$`, `$$`).Replace(word) + `"`
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `%`, `%%`).Replace(word) + `"`
 }
 
 // quoteForDesktop quotes an argument of Exec. The entry is a string value, in which a backslash

@@ -2,6 +2,7 @@ package autostart
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -54,10 +55,52 @@ func TestUnit(t *testing.T) {
 	}
 }
 
+// TestSystemdFindsTheProgram asks systemd itself whether it would find a program in a path with
+// all that means something in a unit.
+func TestSystemdFindsTheProgram(t *testing.T) {
+	verify, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("there is no systemd-analyze to ask")
+	}
+	s := newSwitch(t, true)
+	s.program = filepath.Join(t.TempDir(), "100% of $HOME", "cwtch-relay")
+	if err := os.Mkdir(filepath.Dir(s.program), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.program, []byte("#!/bin/sh\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.TurnOn(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(s.dir, "systemd/user/cwtch-relay.service")
+	if text, err := exec.Command(verify, "verify", file).CombinedOutput(); err != nil {
+		t.Errorf("systemd says: %v: %s", err, text)
+	}
+	s.program += ".missing" // so that the test can fail
+	if err := s.TurnOn(); err != nil {
+		t.Fatal(err)
+	}
+	if text, _ := exec.Command(verify, "verify", file).CombinedOutput(); !strings.Contains(string(text), s.program+" is not executable") {
+		t.Skipf("systemd does not look for programs here: %s", text)
+	}
+}
+
 func TestDesktopEntry(t *testing.T) {
 	want := `Exec="/opt/my relay/cwtch-relay" -config "/home/eve/100%%/a\\"b\\$c\\\\server.hcl"` + "\n"
 	if text := newSwitch(t, false).renderDesktopEntry(); !strings.Contains(text, want) {
 		t.Errorf("got %s want %s", text, want)
+	}
+}
+
+// TestProgramThatSystemdRefuses says so instead of writing a unit that never starts.
+func TestProgramThatSystemdRefuses(t *testing.T) {
+	for _, c := range `"'\` {
+		s := newSwitch(t, true)
+		s.program = "/opt/a" + string(c) + "b/cwtch-relay"
+		if err := s.TurnOn(); err == nil || s.IsOn() {
+			t.Errorf("a unit for %s was written", s.program)
+		}
 	}
 }
 
