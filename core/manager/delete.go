@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
@@ -157,13 +158,22 @@ func removeServer(dataDir string, files ServerFiles, name string) error {
 	return durable.SyncDir(filepath.Dir(dir))
 }
 
-// cutKeys empties a key file.
+// cutKeys empties a key file. It leaves alone what only its name is to go of: a file that a link
+// leads to or that has another name, such as a backup, and what is no file.
 func cutKeys(path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENXIO) || errors.Is(err, syscall.EISDIR) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Truncate(0), f.Sync(), f.Close())
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Sys().(*syscall.Stat_t).Nlink > 1 {
+		return err
+	}
+	return errors.Join(f.Truncate(0), f.Sync())
 }
 
 // removeRecord removes the record of the server in dir, if there is one.
