@@ -22,13 +22,15 @@
 // origin, are too large or too slow. Each form has a token that belongs to its session
 // and counts once: a form that is sent twice is done once and answered twice. A form that
 // was made from values that have changed since is refused and shows the new ones.
-// Sessions, keys, streams, connections and what is remembered of forms are bounded.
+// Sessions, keys, streams, connections and what is remembered of forms are bounded. Who has
+// not signed in cannot keep others out by holding connections.
 //
 // # Caveats
 //
 // Every program that runs as the user who has opened the console can read the memory of
 // the browser and so do what the user can. Another user of the machine can connect to a
-// loopback address, and gets no further than the page that says how to sign in.
+// loopback address, and gets no further than the page that says how to sign in, unless it
+// has a key of [Console.IssueKey] before its owner does. See [Console.IssueOwnKey].
 package console
 
 import (

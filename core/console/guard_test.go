@@ -458,6 +458,34 @@ func TestStreams(t *testing.T) {
 	}
 }
 
+// TestStreamsDoNotKeepSessions shows that a page which is only followed lets its session end.
+func TestStreamsDoNotKeepSessions(t *testing.T) {
+	c := startConsole(t)
+	b := c.signIn()
+	b.page("/")
+	var signed *session
+	c.sessions.mu.Lock()
+	for _, s := range c.sessions.open {
+		signed = s
+	}
+	c.sessions.mu.Unlock()
+	before := signed.lastSeen()
+	r, _ := http.NewRequest(http.MethodGet, "http://"+c.addr+c.prefix+"/events", nil)
+	r.Header.Set("Accept", eventStream)
+	res, err := b.client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK || signed.lastSeen() != before {
+		t.Errorf("the answer is %d, and the session counts as used %v later", res.StatusCode, signed.lastSeen().Sub(before))
+	}
+	b.page("/")
+	if signed.lastSeen() == before {
+		t.Error("a page does not count as use")
+	}
+}
+
 func TestAnswersKeepBrowsersInLine(t *testing.T) {
 	c := startConsole(t)
 	b := c.signIn()
