@@ -31,7 +31,7 @@ func TestStrangersKeepNobodyOut(t *testing.T) {
 					continue
 				}
 				stop := context.AfterFunc(ctx, func() { nc.Close() })
-				nc.Read(make([]byte, 1)) //nolint:errcheck // until it is closed
+				nc.Read(make([]byte, 1)) // until it is closed
 				stop()
 				nc.Close()
 			}
@@ -112,7 +112,7 @@ func TestOddRequests(t *testing.T) {
 		}
 		defer nc.Close()
 		fmt.Fprint(nc, test.request)
-		nc.SetReadDeadline(time.Now().Add(readHeaderTimeout)) //nolint:errcheck // then the test takes longer
+		nc.SetReadDeadline(time.Now().Add(readHeaderTimeout))
 		res, err := http.ReadResponse(bufio.NewReader(nc), nil)
 		if err != nil {
 			t.Errorf("%s: %v", test.name, err)

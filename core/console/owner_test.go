@@ -81,7 +81,7 @@ func TestSocketsOfBothTables(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer syscall.Close(fd) //nolint:errcheck // the test is over
+		defer syscall.Close(fd)
 		var to syscall.Sockaddr = &syscall.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16()}
 		if test.family == syscall.AF_INET {
 			to = &syscall.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}
@@ -100,7 +100,7 @@ func TestSocketsOfBothTables(t *testing.T) {
 			t.Errorf("%s, family %d: whose it is stays unknown", test.listen, test.family)
 		}
 		// Who has sent a request can leave its socket to nobody, which is shown as root's.
-		syscall.Shutdown(fd, syscall.SHUT_WR) //nolint:errcheck // then the next line fails
+		syscall.Shutdown(fd, syscall.SHUT_WR)
 		if comesFrom(r, os.Geteuid()) {
 			t.Errorf("%s, family %d: a socket that is being closed counts", test.listen, test.family)
 		}
