@@ -73,5 +73,5 @@ var clientKeyEncoding = base32.StdEncoding.WithPadding(base32.NoPadding)
 func parseClientKey(text string) (string, bool) {
 	key := strings.ToUpper(strings.TrimPrefix(strings.TrimSpace(text), "descriptor:x25519:"))
 	raw, err := clientKeyEncoding.DecodeString(key)
-	return key, err == nil && len(raw) == 32
+	return key, err == nil && len(raw) == 32 && len(key) == clientKeyEncoding.EncodedLen(32) // the decoder passes over line breaks
 }

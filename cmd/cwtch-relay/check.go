@@ -86,8 +86,11 @@ func relayFindings(st manager.Status, now time.Time) (all []finding) {
 		all = append(all, finding{critical, fmt.Sprintf("%s is %s, so nobody can reach the servers", n.Network, n.State), n.Summary})
 	case n.State != onion.Ready:
 		all = append(all, finding{away, fmt.Sprintf("%s is %s", n.Network, n.State), n.Summary})
-	case countPublished(*n) < len(n.Services):
+	case missesServer(st):
 		all = append(all, finding{away, fmt.Sprintf("%d of %s are published", countPublished(*n), command.CountOf(len(n.Services), "service")), ""})
+	}
+	if c := st.Console; c != nil && !c.Published {
+		all = append(all, finding{warning, "the onion service of the console" + describeOnion(c) + " is not published", c.Problem})
 	}
 	for _, d := range st.Disks {
 		all = append(all, finding{warning, d.String(), ""})
@@ -99,6 +102,21 @@ func relayFindings(st manager.Status, now time.Time) (all []finding) {
 		all = append(all, finding{warning, "standard output " + t.Describe(now), ""})
 	}
 	return all
+}
+
+// missesServer reports whether a service is not published that is not the console's.
+func missesServer(st manager.Status) bool {
+	return slices.ContainsFunc(st.Network.Services, func(s onion.Service) bool {
+		return !s.Published && (st.Console == nil || s.Onion != st.Console.Onion)
+	})
+}
+
+// describeOnion names the service in brackets, if it has a name.
+func describeOnion(c *manager.ConsoleOnion) string {
+	if c.Onion == "" {
+		return ""
+	}
+	return " (" + string(c.Onion) + ".onion)"
 }
 
 // slowOpening is how long a store may take to open before that needs an explanation.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"golang.org/x/net/netutil"
 	"golang.org/x/sys/unix"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
@@ -33,8 +35,9 @@ const (
 
 // consoleServer serves the console of a relay.
 type consoleServer struct {
-	ln   net.Listener
-	ring *logring.Ring
+	ln    net.Listener
+	onion *consoleOnion // nil: it has none
+	ring  *logring.Ring
 	// atLogin starts the relay when its user logs in; nil for another relay than that of
 	// the desktop.
 	atLogin *autostart.Switch
@@ -46,15 +49,15 @@ func openConsole(cfg *config.Console, path string, level slog.Leveler) (*console
 	if cfg == nil {
 		return nil, nil
 	}
-	if cfg.Onion {
-		return nil, configFault{command.WithHint(fmt.Errorf("%s: the console cannot be an onion service in this version", cfg.Range),
-			"leave onion and onion_clients out, and reach the console with: ssh -L 7480:"+strings.TrimPrefix(cfg.Listen, unixPrefix)+" HOST")}
-	}
 	ln, err := listenConsole(cfg.Listen)
 	if err != nil {
 		return nil, command.WithHint(fmt.Errorf("%s: open the console: %w", cfg.Range, err), "choose another address with listen in the block console")
 	}
-	return &consoleServer{ln: ln, ring: logring.New(level), atLogin: switchAtLogin(path)}, nil
+	s := &consoleServer{ln: ln, ring: logring.New(level), atLogin: switchAtLogin(path)}
+	if cfg.Onion {
+		s.onion = newConsoleOnion(cfg)
+	}
+	return s, nil
 }
 
 // switchAtLogin returns what starts the relay of a configuration when its user logs in; nil if
@@ -129,19 +132,30 @@ func (s *consoleServer) address(ownUser bool) (string, error) {
 	return "http://" + at + pages.IssueKey(), nil
 }
 
-// serve shows the pages of a relay until end is called. A console that fails does not end the relay.
-func (s *consoleServer) serve(ctx context.Context, m *manager.Manager, log *slog.Logger) (end func()) {
+// serve shows the pages of a relay until end is called. A console that fails does not end the relay,
+// and goes on without its onion service if that cannot be had.
+func (s *consoleServer) serve(ctx context.Context, m *manager.Manager, dataDir string, log *slog.Logger) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	cfg := console.Config{Relay: m, Log: s.ring, Doctor: m.Doctor, Logger: log}
 	if s.atLogin != nil {
 		cfg.AtLogin = s.atLogin
+	}
+	listeners := []net.Listener{s.ln}
+	if s.onion != nil {
+		if err := s.onion.start(dataDir, log); err != nil {
+			log.Error("the console is no onion service, because of its key", "error", err)
+		} else {
+			name, _ := s.onion.describe()
+			cfg.Hosts = append(cfg.Hosts, string(name)+".onion")
+			listeners = append(listeners, netutil.LimitListener(s.onion, maxOnionConnections))
+		}
 	}
 	pages := console.New(cfg)
 	s.pages.Store(pages)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if err := pages.Serve(ctx, s.ln); err != nil {
+		if err := pages.Serve(ctx, listeners...); err != nil {
 			log.Error("the console has ended; the servers go on, and a restart brings it back", "error", err)
 		}
 	}()
@@ -156,6 +170,10 @@ func (s *consoleServer) serve(ctx context.Context, m *manager.Manager, log *slog
 type openedConsole struct {
 	Address string `json:"address"`
 	Tunnel  string `json:"tunnel,omitempty"` // what reaches the socket from another machine
+	// Onion is the same address through the onion service, and OnionProblem why that does not
+	// work now.
+	Onion        string `json:"onion,omitempty"`
+	OnionProblem string `json:"onion_problem,omitempty"`
 }
 
 // printConsole prints an address that opens the console of the running relay once.
@@ -179,13 +197,49 @@ func printConsole(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		_, port, _ := net.SplitHostPort(tunnelAddress)
 		opened.Tunnel = pathname.Command("ssh", "-N", "-L", port+":"+strings.TrimPrefix(cfg.Console.Listen, unixPrefix), "HOST")
 	}
+	if cfg.Console != nil && cfg.Console.Onion {
+		opened.addOnion(ctx, cfg.DataDir)
+	}
 	if f.JSON {
 		return command.PrintJSON(stdout, opened)
 	}
 	fmt.Fprintln(stdout, opened.Address)
-	fmt.Fprintln(stderr, "The address works once, in the next five minutes. Whoever opens it controls the relay.")
+	if opened.Onion != "" {
+		fmt.Fprintln(stdout, opened.Onion)
+	}
+	if opened.OnionProblem != "" {
+		fmt.Fprintln(stderr, "The onion service of the console: "+opened.OnionProblem)
+	}
+	fmt.Fprintln(stderr, opened.describeUse())
 	if opened.Tunnel != "" {
 		fmt.Fprintln(stderr, "Reach the socket of the console first: "+opened.Tunnel)
 	}
 	return nil
+}
+
+// describeUse says how often and how long the addresses work.
+func (o *openedConsole) describeUse() string {
+	if o.Onion == "" {
+		return "The address works once, in the next five minutes. Whoever opens it controls the relay."
+	}
+	return "One of the addresses works once, in the next five minutes. Whoever opens it controls the relay.\n" +
+		"That of the onion service is for Tor Browser, which asks for the private key of a client."
+}
+
+// addOnion adds the address through the onion service of the console.
+func (o *openedConsole) addOnion(ctx context.Context, dataDir string) {
+	st, err := manager.AskStatus(ctx, dataDir)
+	switch {
+	case err != nil:
+		o.OnionProblem = err.Error()
+		return
+	case st.Console == nil:
+		o.OnionProblem = "the relay was started without it, restart the relay"
+		return
+	case !st.Console.Published:
+		o.OnionProblem = cmp.Or(st.Console.Problem, "it is not published yet, try it in a minute")
+	}
+	if _, key, found := strings.Cut(o.Address, "/open/"); found && st.Console.Onion != "" {
+		o.Onion = "http://" + string(st.Console.Onion) + ".onion/open/" + key
+	}
 }

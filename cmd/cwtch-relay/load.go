@@ -50,6 +50,9 @@ func loadWith(ctx context.Context, path string, keepFaults bool) (*loadedConfig,
 			return nil, configFault{fmt.Errorf("%s: torrc: %w", cfg.Network.Range, err)}
 		}
 	}
+	if err := checkConsoleNetwork(cfg); err != nil {
+		return nil, err
+	}
 	return &loadedConfig{cfg, path, programs}, nil
 }
 

@@ -13,6 +13,7 @@
 //	                                         change one, while the others run
 //	cwtch-relay desktop                      run the relay of this user, and open its console in the browser
 //	cwtch-relay console                      print an address that opens the console in a browser, once
+//	cwtch-relay console new-client           draw a key with which Tor Browser may open its onion service
 //	cwtch-relay peer list                    the other relays with a replica of a server, and how the links are
 //	cwtch-relay peer add|remove|pause|resume change them in the configuration, and reload it
 //	cwtch-relay peer sync|scrub NAME         compare with a peer now
@@ -72,6 +73,7 @@ func program() command.Program {
 			{Name: "server passwd", Args: "NAME [-config FILE] [-remove] [-passphrase-file FILE] [-new-passphrase-file FILE] [-json]", About: "set, change or remove the passphrase that protects the keys of a server", Run: changePassphrase},
 			{Name: "server unlock", Args: "NAME [-config FILE] [-passphrase-file FILE] [-json]", About: "start a server whose keys are protected", Run: unlockServer},
 			{Name: "desktop", Args: "", About: "for a person at a desktop: make a configuration if there is none, run the relay if it does not run, and open its console in the browser", Run: runDesktop},
+			{Name: "console new-client", Args: "[-json]", About: "draw the key of a client of the console's onion service: the public half is for onion_clients in the configuration, the private one for Tor Browser", Run: newConsoleClient},
 			{Name: "console", Args: "[-config FILE] [-json]", About: "print an address that opens the console of the running relay in a browser, once", Run: printConsole},
 			{Name: "peer list", Args: "[-config FILE] [-server NAME] [-json]", About: "the other relays with a replica of a server, and how the links to them are", Run: listPeers},
 			{Name: "peer add", Args: "NAME ONION [-config FILE] [-server NAME] [-role replica|mirror] [-envelopes-per-hour N] [-bytes-per-day SIZE] [-yes] [-json]", About: "add a peer to the configuration, reload it, and print what the other side needs; with -yes, add a peersync plugin if the server has none", Run: addPeer},

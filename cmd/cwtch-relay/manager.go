@@ -39,6 +39,9 @@ func (l *loadedConfig) managerConfig(log *slog.Logger) (manager.Config, error) {
 		Files:       serverFiles(l.path),
 		KeepRunning: l.Console != nil,
 	}
+	if c := l.Console; c != nil {
+		m.Console.Settings, m.Console.Where = fmt.Sprintf("%q %v %q", c.Listen, c.Onion, c.OnionClients), c.Range.String()
+	}
 	for _, s := range l.Servers {
 		sc := manager.ServerConfig{
 			Name: s.Name, Dir: s.Dir, File: s.File, Description: s.Description, NoAutostart: !s.Autostart,

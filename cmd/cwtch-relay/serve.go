@@ -137,6 +137,11 @@ func (d *daemon) run(ctx context.Context) error {
 	if pages != nil {
 		defer pages.ln.Close()
 		mc.OpenConsole = pages.address
+		if pages.onion != nil {
+			defer pages.onion.Close()
+			mc.Console.Onion = pages.onion.describe
+			mc.Network.Open = pages.onion.adoptNetwork(mc.Network.Open)
+		}
 	}
 	if info, err := os.Stderr.Stat(); err == nil && info.Mode().IsRegular() {
 		mc.LogPath = "/proc/self/fd/2"
@@ -158,7 +163,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	endConsole := func() {}
 	if pages != nil {
-		endConsole = pages.serve(ctx, m, log)
+		endConsole = pages.serve(ctx, m, cfg.DataDir, log)
 		d.announceConsole(pages)
 	}
 	reloadOnSignal(ctx, m, hangups, log)

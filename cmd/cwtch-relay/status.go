@@ -92,6 +92,9 @@ func writeStatus(out io.Writer, st manager.Status, view statusView, now time.Tim
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "relay\tversion %s, process %d, up %s\n", st.Version, st.PID, formatAge(now, st.Since))
 	writeNetwork(w, st.Network, now)
+	if c := st.Console; c != nil && c.Published {
+		fmt.Fprintf(w, "console\tpublished for its clients, %s.onion\n", c.Onion)
+	}
 	writeFindings(w, "", relayFindings(st, now))
 	full := view.details || len(st.Servers) == 1
 	if !full && len(st.Servers) > 0 {

@@ -82,7 +82,7 @@ func startConsole(t testing.TB) *testConsole {
 	tc := &testConsole{t: t, relay: newFakeRelay(), ring: logring.New(slog.LevelDebug), log: &lockedBuffer{}, login: &fakeSwitch{}, addr: ln.Addr().String()}
 	logger := slog.New(slog.NewMultiHandler(slog.NewTextHandler(tc.log, &slog.HandlerOptions{Level: slog.LevelDebug}), tc.ring.Handler()))
 	tc.Console = New(Config{
-		Relay: tc.relay, Log: tc.ring, Logger: logger, AtLogin: tc.login,
+		Relay: tc.relay, Log: tc.ring, Logger: logger, AtLogin: tc.login, Hosts: []string{testOnion},
 		Doctor: func(context.Context) []doctor.Check {
 			return []doctor.Check{
 				{Name: "clock", OK: true, Text: "The clock is right."},

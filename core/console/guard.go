@@ -31,7 +31,7 @@ func (c *Console) guard(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		if !c.allowsHost(r.Host) {
-			c.renderPlain(w, http.StatusMisdirectedRequest, "message", messagePage{"Not the console's name", "The console answers to 127.0.0.1 and localhost only."})
+			c.renderPlain(w, http.StatusMisdirectedRequest, "message", messagePage{"Not the console's name", "The console does not answer to this name. Use the address from cwtch-relay console."})
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)

@@ -170,6 +170,23 @@ func CheckPublished(server string, b bundle.Bundle, network onion.Status) Check 
 	return passed(name, fmt.Sprintf("each descriptor is at %d directories at least", least))
 }
 
+// CheckConsole looks whether the descriptor of the console's onion service is at directories. It
+// is not dialled: only the clients of the operator can. problem is what the console says of it.
+func CheckConsole(service identity.Onion, problem string, network onion.Status) Check {
+	const name = "console: published"
+	if problem != "" {
+		return failed(name, "the onion service of the console is not published: "+problem, "mend that; other ways to the console work meanwhile")
+	}
+	switch s, ok := findService(network, service); {
+	case !ok || !s.Published:
+		return failed(name, fmt.Sprintf("no directory has accepted the descriptor of %s.onion yet", service), "wait a minute; if it stays, see the log of the relay")
+	case s.Directories == 0:
+		return failed(name, fmt.Sprintf("no directory has accepted the descriptor of %s.onion for %d hours, so those there were have ended", service, int(onion.DescriptorLifetime.Hours())), "restart the relay, and see its log")
+	default:
+		return passed(name, "directories have the descriptor of its onion service, and only its clients can read it")
+	}
+}
+
 func findService(network onion.Status, service identity.Onion) (onion.Service, bool) {
 	for _, s := range network.Services {
 		if s.Onion == service {

@@ -255,3 +255,24 @@ func TestReachOverTor(t *testing.T) {
 		}
 	}
 }
+
+// The onion service of the console is named when it is not published.
+func TestCheckConsole(t *testing.T) {
+	for name, c := range map[string]struct {
+		services []onion.Service
+		problem  string
+		want     string
+	}{
+		"published":   {[]onion.Service{{Onion: "a"}, {Onion: "c", Published: true, Directories: 6}}, "", ""},
+		"not yet":     {[]onion.Service{{Onion: "c"}}, "", "descriptor of c.onion yet"},
+		"not at all":  {[]onion.Service{{Onion: "a", Published: true, Directories: 6}}, "", "descriptor of c.onion yet"},
+		"lapsed":      {[]onion.Service{{Onion: "c", Published: true}}, "", "descriptor of c.onion for 3 hours"},
+		"unusable":    {nil, "the key is damaged", "not published: the key is damaged"},
+		"old problem": {[]onion.Service{{Onion: "c", Published: true, Directories: 1}}, "tor says no", "tor says no"},
+	} {
+		got := CheckConsole("c", c.problem, onion.Status{Network: "tor", Services: c.services})
+		if got.OK != (c.want == "") || !strings.Contains(got.Text, c.want) || got.OK == (got.Do != "") {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}

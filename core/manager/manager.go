@@ -82,6 +82,7 @@
 //
 //	DATA_DIR/lock                 locked by the running relay
 //	DATA_DIR/status.sock          mode 0600; who can connect may ask, reload, and change servers
+//	DATA_DIR/console.keys         the key of the console's onion service, if it has one
 //	DATA_DIR/known/NAME           the record: the address of the server
 //	DATA_DIR/run/N/               sockets of one plugin
 //	DATA_DIR/servers/NAME/adding  while the server is being added: what there is of it can go
@@ -142,6 +143,7 @@ type Config struct {
 	// OpenConsole, if set, returns an address that opens the console once; with ownUser, only
 	// for programs of the relay's user on this machine.
 	OpenConsole func(ownUser bool) (string, error)
+	Console     ConsoleConfig
 	// OnStart, if set, is called by Start before it starts anything. Only Status may be
 	// called until Start has returned.
 	OnStart func(*Manager)

@@ -146,6 +146,7 @@ func TestPlanRefusesWhatNeedsARestart(t *testing.T) {
 		"nothing":       {func(*Config) {}, ""},
 		"data_dir":      {func(c *Config) { c.DataDir = "/elsewhere" }, "data_dir is "},
 		"network":       {func(c *Config) { c.Network.Settings = "b" }, "the network "},
+		"console":       {func(c *Config) { c.Console.Settings = "other" }, "the console "},
 		"log format":    {func(c *Config) { c.LogFormat = "json" }, "the format of the log "},
 		"other storage": {func(c *Config) { c.Servers = servers(brokenPlugin(t, plugin.KindStorage, "sqlite", nil)) }, `storage "sqlite" cannot take the place of "bolt"`},
 		"path":          {set("path", text), "path of storage"},

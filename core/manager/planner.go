@@ -173,6 +173,13 @@ func (p *planner) planRelay() {
 	if now.Network.Settings != next.Network.Settings {
 		p.addRefusal(next.Network.Where, "the network cannot change while the relay runs", restartHint)
 	}
+	if now.Console.Settings != next.Console.Settings {
+		where := next.Console.Where
+		if where == "" {
+			where = now.Console.Where // of the block that was removed
+		}
+		p.addRefusal(where, "the console cannot change while the relay runs", restartHint)
+	}
 	if now.LogFormat != next.LogFormat {
 		p.addRefusal("", fmt.Sprintf("the format of the log is %q while the relay runs, and cannot become %q", now.LogFormat, next.LogFormat), restartHint)
 	}

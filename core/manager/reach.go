@@ -227,6 +227,7 @@ func (m *Manager) CheckMachine(ctx context.Context) []doctor.Check {
 	var network []doctor.Check
 	if n := m.openedNetwork(); n != nil {
 		network, machine.Consensus, _ = doctor.CheckNetwork(ctx, n)
+		network = append(network, m.checkConsole(n)...)
 	} else {
 		network = []doctor.Check{doctor.NetworkNotOpen(m.whyNotOpen())}
 	}

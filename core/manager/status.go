@@ -26,9 +26,11 @@ type Status struct {
 	Since   time.Time     `json:"since"`
 	Network *onion.Status `json:"network,omitempty"` // absent before the network is opened
 	// NetworkProblem says why the network could not be opened yet; it is tried again.
-	NetworkProblem string         `json:"network_problem,omitempty"`
-	Servers        []ServerStatus `json:"servers"`
-	Disks          []DiskStatus   `json:"disks,omitempty"` // that are nearly full and hold no store
+	NetworkProblem string `json:"network_problem,omitempty"`
+	// Console is the onion service of the console; absent if it has none.
+	Console *ConsoleOnion  `json:"console,omitempty"`
+	Servers []ServerStatus `json:"servers"`
+	Disks   []DiskStatus   `json:"disks,omitempty"` // that are nearly full and hold no store
 	// Log and Stdout say what is wrong with the outputs of the relay; absent while
 	// everything is written.
 	Log    *logwriter.Trouble `json:"log,omitempty"`
@@ -85,6 +87,7 @@ func (m *Manager) Status(ctx context.Context) Status {
 		st.Servers[i] = s.knownStatus()
 	}
 	m.mu.Unlock()
+	st.Console = m.consoleStatus(st.Network)
 	var wg sync.WaitGroup
 	for i, r := range relays {
 		if r != nil {

@@ -26,6 +26,8 @@ type service struct {
 	onion  identity.Onion
 	port   int    // virtual
 	target string // of ADD_ONION
+	// clients are those that can use the service; none: everybody can.
+	clients []ClientKey
 
 	// Guarded by Tor.mu.
 	uploaded  chan struct{}        // closed when a directory first has the descriptor; Republish replaces it
@@ -57,10 +59,13 @@ func (s *service) addLocked(session *session) error {
 	err := session.runRequest(func(c *control.Conn) error {
 		// Tor since 0.4.8 has a defence against floods of introductions (proof of
 		// work, proposal 327), if it was built with it.
-		err := addOnion(session.nc, c, s.key, s.port, s.target, " PoWDefensesEnabled=1")
+		err := s.addOnion(session.nc, c, " PoWDefensesEnabled=1")
 		if unknownArgument(err) {
 			s.tor.log.Warn("this tor has no proof-of-work defence for onion services; publishing without", "onion", s.onion)
-			err = addOnion(session.nc, c, s.key, s.port, s.target, "")
+			err = s.addOnion(session.nc, c, "")
+		}
+		if unknownArgument(err) && len(s.clients) > 0 {
+			err = fmt.Errorf("%w (%w)", errNoClientAuthorization, err)
 		}
 		return err
 	})
@@ -81,14 +86,15 @@ const maxStreams = 16
 
 // addOnion sends ADD_ONION of control-spec; bine's own version knows no defences. Its
 // errors do not have the key: tor does not repeat it.
-func addOnion(nc *controlConn, c *control.Conn, key identity.Key, port int, target, defences string) error {
-	nc.key = expandedKey(key)
+func (s *service) addOnion(nc *controlConn, c *control.Conn, defences string) error {
+	nc.key = expandedKey(s.key)
 	defer func() {
 		clear(nc.key)
 		nc.key = nil
 	}()
-	_, err := c.SendRequest("ADD_ONION ED25519-V3:%s Flags=DiscardPK,MaxStreamsCloseCircuit%s MaxStreams=%d Port=%d,%s",
-		keyPlaceholder, defences, maxStreams, port, target)
+	flag, clients := s.authorization()
+	_, err := c.SendRequest("ADD_ONION ED25519-V3:%s Flags=DiscardPK,MaxStreamsCloseCircuit%s%s MaxStreams=%d Port=%d,%s%s",
+		keyPlaceholder, flag, defences, maxStreams, s.port, s.target, clients)
 	return err
 }
 
@@ -136,6 +142,11 @@ func (s *service) Close() error {
 // Listen implements [Network]. It returns when the first directory has accepted
 // the descriptor of the service.
 func (t *Tor) Listen(ctx context.Context, key identity.Key, port int) (net.Listener, error) {
+	return t.listen(ctx, key, port, nil)
+}
+
+// listen publishes a service for clients, or for everybody if there are none.
+func (t *Tor) listen(ctx context.Context, key identity.Key, port int, clients []ClientKey) (net.Listener, error) {
 	if err := checkPort(port); err != nil {
 		return nil, err
 	}
@@ -146,7 +157,7 @@ func (t *Tor) Listen(ctx context.Context, key identity.Key, port int) (net.Liste
 	if err != nil {
 		return nil, fmt.Errorf("publish onion service %s: %w", key.Onion(), err)
 	}
-	s := &service{Listener: ln, tor: t, key: key, onion: key.Onion(), port: port, target: target}
+	s := &service{Listener: ln, tor: t, key: key, onion: key.Onion(), port: port, target: target, clients: clients}
 	uploaded := s.expectUpload()
 	session, err := t.registerService(s)
 	if err != nil {

@@ -127,6 +127,7 @@ func TestTor(t *testing.T) {
 	t.Run("Dial", func(t *testing.T) { testDial(t, n) })
 	t.Run("Configuration", func(t *testing.T) { testConfiguration(t, n) })
 	t.Run("Inspect", func(t *testing.T) { testInspect(t, n) })
+	t.Run("Clients", func(t *testing.T) { testClients(t, n) })
 	t.Run("ParentKilled", func(t *testing.T) { testParentKilled(t, n) })
 }
 
