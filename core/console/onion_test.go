@@ -1,6 +1,7 @@
 package console
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,9 +19,7 @@ func TestFormsAtTheOnion(t *testing.T) {
 	c := startConsole(t)
 	name := testOnion
 	b := c.signIn()
-	c.addServer(manager.NewServer{Name: "book-club", Autostart: true})
-	stop := c.prefix + "/servers/book-club/stop"
-	for _, test := range []struct {
+	for i, test := range []struct {
 		name, host, origin, site string
 		status                   int
 	}{
@@ -32,8 +31,13 @@ func TestFormsAtTheOnion(t *testing.T) {
 		{"a name below it", "www." + name, "http://www." + name, "same-origin", http.StatusMisdirectedRequest},
 		{"another name", strings.Repeat("b", 56) + ".onion", "", "", http.StatusMisdirectedRequest},
 	} {
-		form := b.form("/servers/book-club", "/servers/book-club/stop").Encode()
-		a := b.do(http.MethodPost, stop, strings.NewReader(form), func(r *http.Request) {
+		server := fmt.Sprintf("/servers/club-%d", i)
+		c.addServer(manager.NewServer{Name: server[len("/servers/"):], Autostart: true})
+		form := b.form(server, server+"/stop").Encode()
+		a := b.do(http.MethodPost, c.prefix+server+"/stop", strings.NewReader(form), func(r *http.Request) {
+			for _, cookie := range b.client.Jar.Cookies(r.URL) { // the jar goes by the host
+				r.AddCookie(cookie)
+			}
 			r.Host = test.host
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			for header, value := range map[string]string{"Origin": test.origin, "Sec-Fetch-Site": test.site} {
