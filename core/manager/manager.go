@@ -143,7 +143,8 @@ type Config struct {
 	// OpenConsole, if set, returns an address that opens the console once; with ownUser, only
 	// for programs of the relay's user on this machine.
 	OpenConsole func(ownUser bool) (string, error)
-	Console     ConsoleConfig
+	// Console is what else there is to tell of the console.
+	Console ConsoleConfig
 	// OnStart, if set, is called by Start before it starts anything. Only Status may be
 	// called until Start has returned.
 	OnStart func(*Manager)
