@@ -47,7 +47,7 @@ type startedServer struct {
 type daemon struct {
 	config      string // the file
 	json        bool
-	opened      func(address string) // gets an address of the console; may be nil
+	person      person
 	stdout, log *logwriter.Writer
 	service     *sdnotify.Manager
 	journal     bool // the log is the journal's
@@ -63,17 +63,23 @@ func runServe(ctx context.Context, args []string, _, _ io.Writer) error {
 	if err := f.parseArgs(args); err != nil {
 		return err
 	}
-	return serveConfig(ctx, f.config, f.JSON, nil, found.String())
+	return serveConfig(ctx, f.config, f.JSON, person{}, found.String())
 }
 
-// serveConfig runs the servers of a configuration. opened, if set, is called with an address of
-// the console when that is open. The notices are the first lines of the log.
-func serveConfig(ctx context.Context, path string, asJSON bool, opened func(address string), notices ...string) error {
+// person is somebody who has clicked and waits for something to see. Both functions may be nil.
+type person struct {
+	opened func(address string) // gets an address of the console when that is open
+	failed func(error)          // gets why the relay does not run
+}
+
+// serveConfig runs the servers of a configuration, and tells the person who has asked for it. The
+// notices are the first lines of the log.
+func serveConfig(ctx context.Context, path string, asJSON bool, who person, notices ...string) error {
 	// Without this, a closed pipe at a standard descriptor ends the process. signal.Ignore
 	// would do too, but tor would inherit that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	d := &daemon{
-		config: path, json: asJSON, opened: opened, service: sdnotify.FromEnvironment(),
+		config: path, json: asJSON, person: who, service: sdnotify.FromEnvironment(),
 		stdout: logwriter.New(os.Stdout, maxQueued), log: logwriter.New(os.Stderr, maxQueued),
 	}
 	d.journal = d.service.Journal(os.Stderr)
@@ -81,11 +87,15 @@ func serveConfig(ctx context.Context, path string, asJSON bool, opened func(addr
 		io.WriteString(d.log, line) // a log that cannot be written is reported elsewhere
 	}
 	slog.SetDefault(slog.New(slog.NewTextHandler(d.log, nil))) // until there is a configuration
-	status := report(d.run(ctx), d.stdout, d.errorOutput())
+	failure := d.run(ctx)
+	status := report(failure, d.stdout, d.errorOutput())
 	var closing sync.WaitGroup
 	closing.Go(func() { d.stdout.Close(flushTimeout) })
 	closing.Go(func() { d.log.Close(flushTimeout) })
 	closing.Wait()
+	if failure != nil && who.failed != nil {
+		who.failed(failure)
+	}
 	return command.ExitStatus(status)
 }
 
@@ -179,11 +189,11 @@ func (d *daemon) run(ctx context.Context) error {
 
 // announceConsole hands an address of the console to who waits for it.
 func (d *daemon) announceConsole(pages *consoleServer) {
-	if d.opened == nil {
+	if d.person.opened == nil {
 		return
 	}
 	if address, err := pages.address(true); err == nil { // it was just opened
-		go d.opened(address)
+		go d.person.opened(address)
 	}
 }
 

@@ -23,6 +23,9 @@ const (
 	socketName = "status.sock"
 )
 
+// ErrInUse: another process has the data directory.
+var ErrInUse = errors.New("is used by another relay")
+
 // dataDir is a data directory that this process holds alone.
 type dataDir struct {
 	path   string
@@ -44,7 +47,7 @@ func claimDir(path string) (*dataDir, error) {
 	if d.lock, err = filelock.Open(filepath.Join(path, lockName)); err != nil {
 		d.releaseDir()
 		if errors.Is(err, filelock.ErrLocked) {
-			return nil, fmt.Errorf("data directory %s is used by another relay: stop that one, or give this one a data_dir of its own", path)
+			return nil, fmt.Errorf("data directory %s %w: stop that one, or give this one a data_dir of its own", path, ErrInUse)
 		}
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
