@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
 
 	"github.com/cwtch-relay/cwtch-relay/config/schema"
 	"github.com/cwtch-relay/cwtch-relay/limits"
@@ -195,6 +196,60 @@ func (f *ServerFiles) Edit(name string, c ServerChange) (undo func() error, err 
 		defer f.mu.Unlock()
 		return draft.Revert()
 	}, nil
+}
+
+// ReadServer returns what a file of the configuration at path says of a server, as it is written
+// there: of a value that is not a plain one, such as env("AGE"), its expression. It loads nothing
+// else, and asks no plugin.
+func ReadServer(path, file, name string) (ServerText, error) {
+	main, err := filepath.Abs(path)
+	if err != nil {
+		return ServerText{}, fmt.Errorf("find configuration: %w", err)
+	}
+	d := &Draft{path: file, main: main}
+	if d.text, err = d.readAgain(); err != nil {
+		return ServerText{}, err
+	}
+	block, err := d.findBlock([]string{"server", name})
+	if err != nil {
+		return ServerText{}, err
+	}
+	s := ServerText{
+		Name: name, Autostart: true,
+		Description: d.textOf(block.Body.Attributes[fieldDescription]),
+	}
+	if a := block.Body.Attributes["autostart"]; a != nil {
+		s.Autostart = d.textOf(a) != "false"
+	}
+	for _, b := range block.Body.Blocks {
+		switch b.Type {
+		case "retention":
+			s.MaxAge, s.MaxBytes = d.textOf(b.Body.Attributes[fieldMaxAge]), d.textOf(b.Body.Attributes[fieldMaxBytes])
+		case fieldStorage:
+			s.Storage = d.textOfBlock(b)
+		}
+	}
+	return s, nil
+}
+
+// textOf returns the value of an attribute, or its expression if that is not a plain value.
+func (d *Draft) textOf(a *hclsyntax.Attribute) string {
+	if a == nil {
+		return ""
+	}
+	if v, diags := a.Expr.Value(nil); !diags.HasErrors() && v.IsKnown() && !v.IsNull() {
+		if text, err := convert.Convert(v, cty.String); err == nil {
+			return text.AsString()
+		}
+	}
+	return strings.TrimSpace(string(a.Expr.Range().SliceBytes(d.text)))
+}
+
+// textOfBlock returns the text of a block as if it stood at the beginning of a line.
+func (d *Draft) textOfBlock(b *hclsyntax.Block) string {
+	begin := b.TypeRange.Start.Byte
+	text := strings.ReplaceAll(string(d.text[begin:b.CloseBraceRange.End.Byte]), "\r\n", "\n")
+	return strings.ReplaceAll(text, "\n"+d.indentAt(begin), "\n")
 }
 
 // Remove removes the file of a server, and its block if it stands in the main file. It returns

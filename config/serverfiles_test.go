@@ -353,3 +353,36 @@ func TestChangesAtOnce(t *testing.T) {
 		t.Errorf("left are %v, %v", entries, err)
 	}
 }
+
+// TestReadServer shows that a server reads as it was written, wherever it stands, without its
+// values being changed on the way, and also while another part of its file is wrong.
+func TestReadServer(t *testing.T) {
+	path, dir := writeServers(t, withServersDir+`server "main" {
+  description = "for \"friends\"" # mine
+  retention {
+    max_age   = env("AGE")
+    max_bytes = 1073741824
+    nonsense  = true
+  }
+  storage "bolt" {
+    path = "b.db" # here
+  }
+}
+`, map[string]string{"own.hcl": "server \"own\" {\r\n  autostart = false\r\n  retention { max_age = \"90d\" }\r\n  storage \"bolt\" {\r\n    path = \"x\"\r\n  }\r\n}\r\n", "bad.hcl": "server {"})
+	for _, c := range []struct {
+		file string
+		want ServerText
+	}{
+		{path, ServerText{Name: "main", Description: `for "friends"`, Autostart: true, Storage: "storage \"bolt\" {\n  path = \"b.db\" # here\n}", MaxAge: `env("AGE")`, MaxBytes: "1073741824"}},
+		{filepath.Join(dir, "own.hcl"), ServerText{Name: "own", Storage: "storage \"bolt\" {\n  path = \"x\"\n}", MaxAge: "90d"}},
+	} {
+		if got, err := ReadServer(path, c.file, c.want.Name); err != nil || got != c.want {
+			t.Errorf("got %+v, %v\nwant %+v", got, err, c.want)
+		}
+	}
+	for _, name := range []string{"bad", "nobody"} {
+		if s, err := ReadServer(path, filepath.Join(dir, name+".hcl"), name); err == nil {
+			t.Errorf("%s: got %+v", name, s)
+		}
+	}
+}

@@ -42,6 +42,12 @@ func (f serverFiles) Remove(name string) error {
 	return f.changeFiles(func(files *config.ServerFiles) error { return files.Remove(name) })
 }
 
+// Describe implements [manager.ServerFiles].
+func (f serverFiles) Describe(name, file string) (manager.ServerText, error) {
+	s, err := config.ReadServer(string(f), file, name)
+	return manager.ServerText{Description: s.Description, Autostart: s.Autostart, Storage: s.Storage, MaxAge: s.MaxAge, MaxBytes: s.MaxBytes}, err
+}
+
 // changeFiles makes a change with the plugins as they are now. It returns the errors that the
 // manager knows.
 func (f serverFiles) changeFiles(change func(*config.ServerFiles) error) error {

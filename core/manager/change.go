@@ -42,6 +42,18 @@ type ServerFiles interface {
 	Edit(name string, c ServerChange) (undo func() error, err error)
 	// Remove removes a server from the configuration, if it is there.
 	Remove(name string) error
+	// Describe returns what a file says of a server now.
+	Describe(name, file string) (ServerText, error)
+}
+
+// ServerText is what the file of a server says of what a [ServerChange] changes, as it is
+// written there. It may hold secrets of a storage plugin, so it is no part of [Status].
+type ServerText struct {
+	Description string `json:"description"`
+	Autostart   bool   `json:"autostart"`
+	Storage     string `json:"storage"`   // the text of its block; empty: the default
+	MaxAge      string `json:"max_age"`   // such as "90d"; empty: the default
+	MaxBytes    string `json:"max_bytes"` // such as "1GiB"; empty: the default
 }
 
 // FieldError is what is wrong with one value that a person has entered.

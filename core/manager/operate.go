@@ -174,6 +174,25 @@ func (m *Manager) Bundle(name string) (string, error) {
 	return bundle.New(keys, key.Public()).String(), nil
 }
 
+// DescribeServer returns what the file of a server says now, to fill a form with. It asks no
+// plugin. A file that was broken since is an error.
+func (m *Manager) DescribeServer(name string) (ServerText, error) {
+	m.mu.Lock()
+	s := m.findServer(name)
+	var file string
+	if s != nil {
+		file = s.cfg.File
+	}
+	m.mu.Unlock()
+	switch {
+	case s == nil:
+		return ServerText{}, ErrNoSuchServer
+	case m.cfg.Files == nil:
+		return ServerText{}, errNoFiles
+	}
+	return m.cfg.Files.Describe(name, file)
+}
+
 // knownServer is what the operations need to know of a server before it is their turn.
 type knownServer struct {
 	name, dir     string

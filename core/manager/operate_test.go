@@ -40,6 +40,11 @@ func (f testFiles) read(name string) (n NewServer, text []byte, err error) {
 	return n, text, err
 }
 
+func (f testFiles) Describe(name, _ string) (ServerText, error) {
+	n, _, err := f.read(name)
+	return ServerText{n.Description, n.Autostart, n.Storage, n.MaxAge, n.MaxBytes}, err
+}
+
 func (f testFiles) Edit(name string, c ServerChange) (undo func() error, err error) {
 	n, was, err := f.read(name)
 	if err != nil {
@@ -462,4 +467,23 @@ func TestServerIsDeletedWhileItIsPublished(t *testing.T) {
 		t.Error(err)
 	}
 	h.wantNothingLeft(f, "slow")
+}
+
+// A form is filled with what the file says now, also if somebody has edited it meanwhile. Its
+// text is no part of the status, since it may hold secrets.
+func TestDescribeServer(t *testing.T) {
+	h, f := newOperatedRelay(t)
+	h.addFile(f, NewServer{Name: "a", Storage: `storage "x" {}`, MaxAge: "90d"})
+	m := h.startOperated(f)
+	if _, err := f.Edit("a", ServerChange{Description: new("of mine"), MaxBytes: new("1GiB")}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := m.DescribeServer("a")
+	text, _ := json.Marshal(s)
+	if want := `{"description":"of mine","autostart":false,"storage":"storage \"x\" {}","max_age":"90d","max_bytes":"1GiB"}`; err != nil || string(text) != want {
+		t.Errorf("got %s, %v\nwant %s", text, err, want)
+	}
+	if _, err := m.DescribeServer("nobody"); !errors.Is(err, ErrNoSuchServer) {
+		t.Errorf("got %v", err)
+	}
 }
