@@ -17,30 +17,28 @@ func serverPath(name string) string { return "/servers/" + url.PathEscape(name) 
 // addPage is the page on which a server is added.
 type addPage struct {
 	Form form
-	Ages []choice
-	Room []choice
+	Kept keptChoices
 }
 
-// choice is one of several values of a field.
-type choice struct{ Value, Label string }
-
-// How long and how much a server keeps, as people choose it. The first is the default of
-// the relay.
-var (
-	ageChoices = []choice{{"", "a year (recommended)"}, {"30d", "30 days"}, {"90d", "90 days"}, {"1825d", "5 years"}}
-	// roomChoices are the sizes of all messages together.
-	roomChoices = []choice{{"", "2 GB (recommended)"}, {"500MiB", "500 MB"}, {"10GiB", "10 GB"}, {"50GiB", "50 GB"}}
-)
+// MoreOpen reports whether something is entered or wrong in what is folded away.
+func (p addPage) MoreOpen() bool {
+	for _, name := range []string{"max_age", "max_bytes", "storage"} {
+		if p.Form.Values[name] != "" || p.Form.Errors[name] != "" {
+			return true
+		}
+	}
+	return false
+}
 
 // addFields are the fields whose values are shown again if something is wrong with one.
 // Passphrases are not.
-var addFields = []string{"name", "description", "autostart", "protect", "max_age", "max_bytes"}
+var addFields = []string{"name", "description", "autostart", "protect", "max_age", "max_bytes", "storage"}
 
 func (v *visit) showAdd() {
 	v.renderAdd(v.newForm(map[string]string{"autostart": "on"}))
 }
 
-func (v *visit) renderAdd(f form) { v.renderForm(f, "add", addPage{f, ageChoices, roomChoices}) }
+func (v *visit) renderAdd(f form) { v.renderForm(f, "add", addPage{f, keepChoices(nil)}) }
 
 // values returns fields of the form of a POST.
 func (v *visit) values(fields []string) map[string]string {
@@ -57,6 +55,7 @@ func (v *visit) addServer() {
 		n := manager.NewServer{
 			Name: strings.TrimSpace(v.value("name")), Description: strings.TrimSpace(v.value("description")),
 			Autostart: v.value("autostart") != "", MaxAge: v.value("max_age"), MaxBytes: v.value("max_bytes"),
+			Storage: storageText(v.value("storage")),
 		}
 		v.checkNew(&f, n)
 		if v.value("protect") != "" {
@@ -66,8 +65,8 @@ func (v *visit) addServer() {
 		}
 		if !f.faulty() {
 			f.refuseAddError(v.change(func(ctx context.Context) error {
-				_, err := v.c.cfg.Relay.AddServer(ctx, n)
-				return err
+				plan, err := v.c.cfg.Relay.AddServer(ctx, n)
+				return explainPlan(plan, err, "")
 			}, func(st manager.Status) bool { return hasServer(st, n.Name) }))
 		}
 		if f.faulty() {
@@ -98,16 +97,7 @@ func (v *visit) checkNew(f *form, n manager.NewServer) {
 	case hasServer(v.c.watch.status(v.r.Context()), n.Name):
 		f.refuse("name", nameTaken)
 	}
-	if !isChoice(ageChoices, n.MaxAge) {
-		f.refuse("max_age", "Choose one of the list.")
-	}
-	if !isChoice(roomChoices, n.MaxBytes) {
-		f.refuse("max_bytes", "Choose one of the list.")
-	}
-}
-
-func isChoice(all []choice, value string) bool {
-	return slices.ContainsFunc(all, func(c choice) bool { return c.Value == value })
+	f.checkChoices(keepChoices(nil))
 }
 
 func (f *form) refuseAddError(err error) {

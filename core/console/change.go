@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
@@ -64,19 +65,19 @@ func isStarting(name string) func(manager.Status) bool {
 // startServer turns a server on.
 func (v *visit) startServer() {
 	v.switchServer(func(ctx context.Context, name string) error {
-		_, err := v.c.cfg.Relay.StartServer(ctx, name, nil)
+		plan, err := v.c.cfg.Relay.StartServer(ctx, name, nil)
 		if errors.Is(err, identity.ErrLocked) {
 			return errors.New("the server needs its passphrase: enter it below")
 		}
-		return err
+		return explainPlan(plan, err, "")
 	}, isStarting, "is being turned on.")
 }
 
 // stopServer turns a server off.
 func (v *visit) stopServer() {
 	v.switchServer(func(ctx context.Context, name string) error {
-		_, err := v.c.cfg.Relay.StopServer(ctx, name)
-		return err
+		plan, err := v.c.cfg.Relay.StopServer(ctx, name)
+		return explainPlan(plan, err, "")
 	}, nil, "is off. Nobody can reach it until you turn it on again.")
 }
 
@@ -112,8 +113,8 @@ func (v *visit) unlockServer() {
 			f.refuse("unlock", "Enter the passphrase of the server.")
 		} else {
 			f.refuseError(v.change(func(ctx context.Context) error {
-				_, err := v.c.cfg.Relay.UnlockServer(ctx, s.Name, []byte(v.value("unlock")))
-				return err
+				plan, err := v.c.cfg.Relay.UnlockServer(ctx, s.Name, []byte(v.value("unlock")))
+				return explainPlan(plan, err, "")
 			}, isStarting(s.Name)), "unlock")
 		}
 		if f.faulty() {
@@ -123,4 +124,35 @@ func (v *visit) unlockServer() {
 		v.session.setNotice(notice{Text: s.Name + " is unlocked and starts."})
 		return serverPath(s.Name)
 	})
+}
+
+// explainPlan returns why a change was not made as asked, in words that need no knowledge of plans;
+// nil if it was. field is the one to blame for a refusal; it may be empty.
+func explainPlan(plan *manager.Plan, err error, field string) error {
+	if err != nil || plan == nil {
+		return err
+	}
+	for _, r := range plan.Refused {
+		text := firstLine(r.What)
+		if r.Hint != "" {
+			text += ". To do: " + firstLine(r.Hint)
+		}
+		if field != "" {
+			return &manager.FieldError{Field: field, Text: text}
+		}
+		return errors.New("nothing was changed: " + text)
+	}
+	for _, s := range plan.Steps {
+		if s.Error != "" {
+			return errors.New("it is saved, but the server does not run as it should: " + firstLine(s.Error) + ". The doctor may know more")
+		}
+	}
+	return nil
+}
+
+// firstLine is what fits on a page of a text for a terminal, in which further lines show the place
+// in a file.
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(strings.TrimPrefix(text, "error: "), "\n")
+	return line
 }

@@ -54,6 +54,7 @@ import (
 type Relay interface {
 	Status(context.Context) manager.Status
 	Bundle(name string) (string, error)
+	DescribeServer(name string) (manager.ServerText, error)
 	AddServer(context.Context, manager.NewServer) (*manager.Plan, error)
 	EditServer(ctx context.Context, name string, c manager.ServerChange) (*manager.Plan, error)
 	StartServer(ctx context.Context, name string, passphrase []byte) (*manager.Plan, error)

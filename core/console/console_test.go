@@ -282,6 +282,78 @@ func TestServerFromFirstPageToDeletion(t *testing.T) {
 	b.get(c.prefix+"/servers/book-club").want(t, http.StatusNotFound, "There is no such server")
 }
 
+// The form of an edit has what the file of a server says, and changes nothing but what differs.
+func TestEditWhatIsKept(t *testing.T) {
+	c := startConsole(t)
+	b := c.signIn()
+	const at = "/servers/choir/edit"
+	b.send("/add", "/add", "name", "choir", "max_age", "90d", "storage", "sqlite").wantRedirect(t, "/servers/choir")
+	b.page(at).want(t, http.StatusOK, `<option value="90d" selected>`, `<option value="sqlite" selected>`, `<option value="" selected>2 GB`)
+	b.send(at, at, "max_age", "30d", "storage", "").wantRedirect(t, "/servers/choir")
+	text := &c.relay.servers[0].text
+	if want := (manager.ServerText{MaxAge: "30d"}); *text != want {
+		t.Errorf("the file says %+v", *text)
+	}
+
+	// What nobody can choose here stays, and a secret of a store is not shown.
+	c.relay.update(func() { text.Storage, text.MaxAge = `storage "sqlite" { password = "hunter2" }`, "45d" })
+	page := b.page(at)
+	page.want(t, http.StatusOK, `<option value="45d" selected>45d (now)`, `<option value="as in the file" selected>`)
+	if strings.Contains(page.text, "hunter2") {
+		t.Error("the page shows the block of the store")
+	}
+	b.send(at, at, "description", "Tuesdays", "max_age", "45d", "max_bytes", "", "storage", "as in the file").wantRedirect(t, "/servers/choir")
+	if text.MaxAge != "45d" || !strings.Contains(text.Storage, "hunter2") {
+		t.Errorf("the file says %+v", *text)
+	}
+
+	for field, value := range map[string]string{"max_age": "forever", "max_bytes": "1TiB", "storage": "postgres"} {
+		b.send(at, at, "description", "Tuesdays", "max_age", "45d", "storage", "as in the file", field, value).
+			want(t, http.StatusUnprocessableEntity, `id="`+field+`-error">Choose one of the list.`)
+	}
+	c.relay.update(func() { c.relay.posts["choir"] = 1 })
+	b.send(at, at, "description", "Tuesdays", "max_age", "45d", "storage", "sqlite").
+		want(t, http.StatusUnprocessableEntity, `id="storage-error">The store of server choir has messages. To do: add another server.`)
+
+	form := b.form(at, at)
+	c.relay.update(func() { text.MaxBytes = "10GiB" })
+	b.post(at, fill(form, "description", "Mondays", "max_age", "45d", "storage", "as in the file")).
+		want(t, http.StatusConflict, "Somebody has changed this server", "Room for messages: 10 GB")
+
+	// The store of a server that runs is not in question.
+	c.relay.publish("choir", 1)
+	if page := b.page(at); strings.Contains(page.text, `name="storage"`) {
+		t.Error("the form offers another store for a server that runs")
+	}
+	b.send(at, at, "description", "Mondays", "max_age", "30d", "max_bytes", "10GiB").wantRedirect(t, "/servers/choir")
+	if want := (manager.ServerText{Storage: text.Storage, MaxAge: "30d", MaxBytes: "10GiB"}); *text != want {
+		t.Errorf("the file says %+v", *text)
+	}
+	c.relay.update(func() { c.relay.servers[0].fault = errors.New("choir.hcl:3: there is no option max_agee\n  3 | max_agee") })
+	b.get(c.prefix+at).want(t, http.StatusConflict, "cannot be edited here", "choir.hcl:3: there is no option max_agee")
+}
+
+// A plan that did not work is told in words, beside nothing in particular.
+func TestExplainPlan(t *testing.T) {
+	for name, test := range map[string]struct {
+		plan *manager.Plan
+		want string
+	}{
+		"nothing": {&manager.Plan{Steps: []manager.Step{{Done: true}}}, ""},
+		"refused": {&manager.Plan{Refused: []manager.Refusal{{What: "data_dir was changed", Hint: "restart the relay"}}}, "nothing was changed: data_dir was changed. To do: restart the relay"},
+		"failed": {&manager.Plan{Steps: []manager.Step{{Done: true}, {Error: "error: the disk is full\n  on server.hcl line 3"}}},
+			"it is saved, but the server does not run as it should: the disk is full. The doctor may know more"},
+	} {
+		got := ""
+		if err := explainPlan(test.plan, nil, ""); err != nil {
+			got = err.Error()
+		}
+		if got != test.want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
 func TestOtherPages(t *testing.T) {
 	c := startConsole(t)
 	b := c.signIn()

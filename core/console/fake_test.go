@@ -39,6 +39,8 @@ type fakeRelay struct {
 type fakeServer struct {
 	manager.ServerStatus
 	passphrase string
+	text       manager.ServerText // storage and retention
+	fault      error              // of its file
 	keys       *identity.Server
 }
 
@@ -121,6 +123,18 @@ func (f *fakeRelay) Bundle(name string) (string, error) {
 	return bundle.New(s.keys, key.Public()).String(), nil
 }
 
+func (f *fakeRelay) DescribeServer(name string) (manager.ServerText, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s, err := f.find(name)
+	if err != nil {
+		return manager.ServerText{}, err
+	}
+	text := s.text
+	text.Description, text.Autostart = s.Description, s.Autostart
+	return text, s.fault
+}
+
 func (f *fakeRelay) AddServer(ctx context.Context, n manager.NewServer) (*manager.Plan, error) {
 	if f.hold != nil {
 		f.started <- struct{}{}
@@ -165,6 +179,7 @@ func (f *fakeRelay) addServer(n manager.NewServer) *fakeServer {
 	}}
 	s.Name, s.Description, s.Autostart, s.Protected = n.Name, n.Description, n.Autostart, len(n.Passphrase) > 0
 	s.Address = s.keys.Board.Onion()
+	s.text = manager.ServerText{Storage: n.Storage, MaxAge: n.MaxAge, MaxBytes: n.MaxBytes}
 	s.Storage = supervise.Status{Kind: plugin.KindStorage, Name: "bolt", Version: "1.0", State: supervise.Starting, Since: time.Now().Add(-2 * time.Hour)}
 	s.State = manager.StateStopped
 	if n.Autostart {
@@ -188,8 +203,16 @@ func (f *fakeRelay) EditServer(_ context.Context, name string, c manager.ServerC
 		}
 		s.Description = *c.Description
 	}
+	if c.Storage != nil && f.posts[name] > 0 {
+		return &manager.Plan{Refused: []manager.Refusal{{What: "the store of server " + name + " has messages", Hint: "add another server"}}}, nil
+	}
 	if c.Autostart != nil {
 		s.Autostart = *c.Autostart
+	}
+	for to, from := range map[*string]*string{&s.text.Storage: c.Storage, &s.text.MaxAge: c.MaxAge, &s.text.MaxBytes: c.MaxBytes} {
+		if from != nil {
+			*to = *from
+		}
 	}
 	return &manager.Plan{}, nil
 }

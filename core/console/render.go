@@ -19,7 +19,7 @@ var templates = parseTemplates()
 
 func parseTemplates() map[string]*template.Template {
 	layout := template.Must(template.New("").Funcs(template.FuncMap{
-		"field": newField, "size": formatSize, "count": formatCount,
+		"field": newField, "choose": newChooser, "size": formatSize, "count": formatCount,
 	}).ParseFS(files, "templates/layout.html", "templates/parts.html"))
 	pages, err := files.ReadDir("templates")
 	if err != nil {
@@ -42,6 +42,14 @@ type field struct {
 func newField(f form, name, hint string) field {
 	return field{name, f.Values[name], f.Errors[name], hint}
 }
+
+// chooser is what the template of a list gets.
+type chooser struct {
+	field
+	Choices []choice
+}
+
+func newChooser(f field, choices []choice) chooser { return chooser{f, choices} }
 
 // DescribedBy returns the ids of the texts that belong to the field.
 func (f field) DescribedBy() string {
