@@ -86,7 +86,8 @@ func (s *series) addSample(count uint64, hour int64) {
 // chart is a small drawing of one series.
 type chart struct {
 	Path string // of an SVG, 120 wide and 32 high; empty if nothing came
-	Text string // the same in words
+	Most string // the highest column in words: "40 messages"
+	Text string // all of it in words
 }
 
 func (c *charts) chart(name string) chart {
@@ -114,5 +115,5 @@ func (c *charts) chart(name string) chart {
 	if sum > 1 {
 		text = formatCount(sum) + " messages in the last 24 hours, at most " + formatCount(most) + " in an hour"
 	}
-	return chart{path.String(), text}
+	return chart{path.String(), countOf(most, "message"), text}
 }

@@ -333,6 +333,26 @@ func TestEditWhatIsKept(t *testing.T) {
 	b.get(c.prefix+at).want(t, http.StatusConflict, "cannot be edited here", "choir.hcl:3: there is no option max_agee")
 }
 
+// The lines of the log are sentences, also of changes, and keep every value.
+func TestDescribeLine(t *testing.T) {
+	for _, test := range []struct{ message, attrs, text, rest string }{
+		{"change", "change=add server=choir from=console", "Server choir was added, in the console.", ""},
+		{"change", `change="change the passphrase of" server=choir from=command`, "Server choir has another passphrase, by a command.", ""},
+		{"change", `change="start at log-in" on=true from=console`, "Start at log-in was turned on, in the console.", ""},
+		{"change refused", `change=edit server=choir from=console error="max_age: write a time\n  on line 3"`,
+			"Server choir: a change was refused (edit), asked for in the console: max_age: write a time", ""},
+		{"plugin ready", `server=choir plugin=storage/bolt took=3ms`, "Server choir: plugin ready", "plugin: storage/bolt · took: 3ms"},
+		{"a publication failed, will try again", `server=choir error="no \"circuits\" yet"`, `Server choir: a publication failed, will try again: no "circuits" yet`, ""},
+		{"stopped", "", "Stopped.", ""},
+		{"odd", `a b="x`, "Odd.", `a b: "x`},
+	} {
+		text, rest := describeLine(logring.Line{Message: test.message, Attrs: test.attrs})
+		if text != test.text || rest != test.rest {
+			t.Errorf("%s %s is %q and %q", test.message, test.attrs, text, rest)
+		}
+	}
+}
+
 // A plan that did not work is told in words, beside nothing in particular.
 func TestExplainPlan(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -365,7 +385,7 @@ func TestOtherPages(t *testing.T) {
 	})
 	b.page("/tor").want(t, http.StatusOK, `value="45"`, "Loading relays")
 	c.logLine("a line of the log", "server", "book-club")
-	b.page("/log").want(t, http.StatusOK, "a line of the log", "server=book-club")
+	b.page("/log").want(t, http.StatusOK, "Server book-club: a line of the log", "Note")
 	b.page("/log.txt").want(t, http.StatusOK, "a line of the log server=book-club")
 
 	b.send("/doctor", "/doctor").wantRedirect(t, "/doctor")

@@ -65,11 +65,14 @@ func formatAge(d time.Duration) string {
 	}
 }
 
-func plural(n int, unit string) string {
+func plural(n int, unit string) string { return countOf(uint64(n), unit) }
+
+// countOf returns a number of things.
+func countOf(n uint64, thing string) string {
 	if n == 1 {
-		return "1 " + unit
+		return "1 " + thing
 	}
-	return fmt.Sprintf("%d %ss", n, unit)
+	return formatCount(n) + " " + thing + "s"
 }
 
 // capitalize makes a sentence of an error.

@@ -198,7 +198,11 @@ func findService(network onion.Status, service identity.Onion) (onion.Service, b
 
 // Halted is the check of a server that is not meant to run now: it is stopped or locked.
 func Halted(server, state string) Check {
-	return passed(serverCheck(server, "running"), "it is "+state+", so nothing else was tried")
+	text := "it is turned off, as somebody wanted, so nothing else was tried"
+	if state == "locked" {
+		text = "it is locked, and starts when it gets its passphrase; nothing else was tried"
+	}
+	return passed(serverCheck(server, "state"), text)
 }
 
 // NotTried is the check of a server for which no time was left.
