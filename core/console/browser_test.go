@@ -447,7 +447,7 @@ func fillForLooks(c *testConsole) {
 		at := time.Now().Add(-20 * time.Minute)
 		s.Restarts, s.LastError, s.LastErrorAt = 1, "the process ended: signal: killed", &at
 	})
-	c.logLine("server added", "server", "choir", "from", "console")
+	c.logLine("change", "change", "add", "server", "choir", "from", "console")
 	c.cfg.Logger.Warn("a publication failed, will try again", "server", "choir", "error", "no circuits yet")
 	c.logLine("the console is open", "listen", c.addr)
 }
@@ -487,6 +487,13 @@ func testLooks(t *testing.T, c *testConsole, ctx context.Context) {
 		b.run(chromedp.SetValue(chromedp.CSS("#description"), "Poems"))
 		b.click("Save")
 		b.waitFor("Somebody has changed this server")
+	})
+	failure := httptest.NewServer(handleFailure("/x/", []Fault{
+		{"the configuration has a mistake in /home/ada/.config/cwtch-relay/server.hcl, line 3: there is no block consol", "did you mean console?"},
+	}, nil))
+	defer failure.Close()
+	b.lookAt("failure", axe, func() {
+		b.run(chromedp.Navigate(failure.URL+"/x/"), chromedp.WaitVisible(chromedp.CSS("h1")))
 	})
 	b.lookAt("welcome", axe, func() {
 		b.run(chromedp.Navigate("http://"+c.addr+"/"), chromedp.WaitVisible(chromedp.CSS("h1")))
