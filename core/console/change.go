@@ -132,7 +132,8 @@ func explainPlan(plan *manager.Plan, err error, field string) error {
 	if err != nil || plan == nil {
 		return err
 	}
-	for _, r := range plan.Refused {
+	if len(plan.Refused) > 0 {
+		r := plan.Refused[0]
 		text := firstLine(r.What)
 		if r.Hint != "" {
 			text += ". To do: " + firstLine(r.Hint)

@@ -329,7 +329,9 @@ func TestEditWhatIsKept(t *testing.T) {
 	if want := (manager.ServerText{Storage: text.Storage, MaxAge: "30d", MaxBytes: "10GiB"}); *text != want {
 		t.Errorf("the file says %+v", *text)
 	}
-	c.relay.update(func() { c.relay.servers[0].fault = errors.New("choir.hcl:3: there is no option max_agee\n  3 | max_agee") })
+	c.relay.update(func() {
+		c.relay.servers[0].fault = errors.New("choir.hcl:3: there is no option max_agee\n  3 | max_agee")
+	})
 	b.get(c.prefix+at).want(t, http.StatusConflict, "cannot be edited here", "choir.hcl:3: there is no option max_agee")
 }
 

@@ -50,7 +50,7 @@ func ServeFailure(ctx context.Context, faults []Fault, open func(address string)
 	go func() { served <- server.Serve(netutil.LimitListener(ln, maxFailureConnections)) }()
 	defer func() {
 		server.Close() //nolint:errcheck // it only closes connections
-		<-served
+		<-served       //nolint:errcheck // that it was closed
 	}()
 	if err := open("http://" + ln.Addr().String() + path); err != nil {
 		return err

@@ -113,7 +113,7 @@ func splitAttrs(attrs string) map[string]string {
 		if !found {
 			break
 		}
-		value := after
+		var value string
 		if quoted, err := strconv.QuotedPrefix(after); err == nil {
 			value, _ = strconv.Unquote(quoted)
 			after = after[len(quoted):]
