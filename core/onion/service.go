@@ -33,6 +33,7 @@ type service struct {
 	uploaded  chan struct{}        // closed when a directory first has the descriptor; Republish replaces it
 	published bool                 // in the present session
 	uploads   map[string]time.Time // by directory, in the present session: when it accepted the descriptor
+	turn      *time.Timer          // cuts its turn; nil if it has none
 
 	mu     sync.Mutex // held while tor is asked
 	on     *session   // session that has the service
@@ -43,6 +44,13 @@ type service struct {
 }
 
 func (s *service) Addr() net.Addr { return onionAddr{s.onion, strconv.Itoa(s.port)} }
+
+// isOn reports whether the tor of a session has the service.
+func (s *service) isOn(session *session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.on == session
+}
 
 // addTo adds the service to the tor of a session, unless it is there.
 func (s *service) addTo(session *session) error {
@@ -164,10 +172,14 @@ func (t *Tor) listen(ctx context.Context, key identity.Key, port int, clients []
 		return nil, errors.Join(fmt.Errorf("publish onion service %s: %w", s.onion, err), ln.Close())
 	}
 	if session != nil {
-		if err := s.addTo(session); isReply(err) {
+		err := t.awaitTurn(ctx, s)
+		if err == nil {
+			err = s.addTo(session)
+		}
+		if isReply(err) {
 			return nil, errors.Join(err, s.Close())
 		}
-	}
+	} // else, or if the session has ended meanwhile, the next one gets it
 	select {
 	case <-uploaded:
 		return s, nil

@@ -16,13 +16,14 @@ import (
 type timing struct {
 	answer   time.Duration // until a tor that does not answer is taken to hang
 	look     time.Duration // between two checks of tor
+	turn     time.Duration // for which a service may hold up the publication of others
 	minDelay time.Duration // before the first new start
 	maxDelay time.Duration // before later ones
 	stable   time.Duration // a session that lasted this long resets the delay
 }
 
 var defaultTiming = timing{
-	answer: 30 * time.Second, look: 30 * time.Second,
+	answer: 30 * time.Second, look: 30 * time.Second, turn: 15 * time.Second,
 	minDelay: time.Second, maxDelay: time.Minute, stable: 5 * time.Minute,
 }
 
@@ -101,6 +102,8 @@ func (t *Tor) watchSession(s *session) {
 		select {
 		case <-tick.C:
 			t.checkTor(s)
+		case <-t.turns.freed:
+			t.addServices(s)
 		case <-s.reading:
 			return
 		}
@@ -114,6 +117,7 @@ func (t *Tor) endSession(s *session) {
 	t.status.Progress, t.status.Pid, t.circuits = 0, 0, false
 	for _, svc := range t.services {
 		svc.published, svc.uploads = false, nil
+		t.endTurn(svc)
 	}
 	t.mu.Unlock()
 	if why := s.closeSession(); t.ctx.Err() == nil {
@@ -122,12 +126,17 @@ func (t *Tor) endSession(s *session) {
 	}
 }
 
-// checkTor asks tor for its state, and adds the services that tor does not have.
+// checkTor asks tor for its state, and adds services that tor does not have.
 func (t *Tor) checkTor(s *session) {
 	if err := s.requestStatus(); err != nil {
 		t.log.Debug("asking tor for its state failed", "error", err)
 		return
 	}
+	t.addServices(s)
+}
+
+// addServices adds services that tor does not have, as long as there are places for them.
+func (t *Tor) addServices(s *session) {
 	t.mu.Lock()
 	services := make([]*service, 0, len(t.services))
 	for _, svc := range t.services {
@@ -135,8 +144,17 @@ func (t *Tor) checkTor(s *session) {
 	}
 	t.mu.Unlock()
 	for _, svc := range services {
+		if svc.isOn(s) {
+			continue
+		}
+		if !t.tryTurn(svc) {
+			return
+		}
 		if err := svc.addTo(s); err != nil {
 			t.log.Error("publishing an onion service failed, trying again", "onion", svc.onion, "error", err)
+			t.mu.Lock()
+			t.endTurn(svc)
+			t.mu.Unlock()
 		}
 	}
 }
@@ -184,6 +202,7 @@ func (t *Tor) noteUpload(s *session, onion identity.Onion, directory string) {
 		return
 	}
 	svc.recordUpload(directory, time.Now())
+	t.endTurn(svc)
 	if svc.published {
 		return
 	}

@@ -78,6 +78,8 @@ type Tor struct {
 	fetches  map[identity.Onion][]chan fetchResult // that wait for a descriptor
 	status   Status                                // Services is not kept here
 	circuits bool                                  // tor has working circuits
+
+	turns turns
 }
 
 // StartTor starts tor, or connects to a running one, and returns when tor answers or
@@ -101,7 +103,7 @@ func startTor(ctx context.Context, config TorConfig, timing timing) (*Tor, error
 	}
 	t := &Tor{
 		config: config, log: loggerOf(config), source: source, timing: timing,
-		ended: make(chan struct{}), changed: make(chan struct{}), services: map[identity.Onion]*service{}, fetches: map[identity.Onion][]chan fetchResult{},
+		turns: newTurns(), ended: make(chan struct{}), changed: make(chan struct{}), services: map[identity.Onion]*service{}, fetches: map[identity.Onion][]chan fetchResult{},
 		status: Status{Network: "tor", State: Starting, Since: time.Now()},
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
@@ -204,6 +206,7 @@ func (t *Tor) forgetService(s *service) *session {
 	if t.services[s.onion] == s {
 		delete(t.services, s.onion)
 	}
+	t.endTurn(s)
 	return t.session
 }
 

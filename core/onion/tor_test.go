@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,7 +28,7 @@ import (
 const watchdog = time.Minute
 
 // impatient lets tests see a restart soon.
-var impatient = timing{answer: 5 * time.Second, look: time.Second, minDelay: 50 * time.Millisecond, maxDelay: time.Second, stable: time.Minute}
+var impatient = timing{answer: 5 * time.Second, look: time.Second, turn: 2 * time.Second, minDelay: 50 * time.Millisecond, maxDelay: time.Second, stable: time.Minute}
 
 // torOn starts a tor of our own on a private network.
 func torOn(t *testing.T, n *tornet.Network, edit ...func(*TorConfig)) *Tor {
@@ -120,6 +121,7 @@ func TestTor(t *testing.T) {
 	t.Run("Restart", func(t *testing.T) { testRestart(t, n) })
 	t.Run("Hang", func(t *testing.T) { testHang(t, n) })
 	t.Run("Concurrent", func(t *testing.T) { testConcurrent(t, n) })
+	t.Run("Many", func(t *testing.T) { testMany(t, n) })
 	t.Run("Withdraw", func(t *testing.T) { testWithdraw(t, n) })
 	t.Run("Running", func(t *testing.T) { testRunning(t, n) })
 	t.Run("SystemTor", func(t *testing.T) { testSystemTor(t, n) })
@@ -216,6 +218,31 @@ func testConcurrent(t *testing.T, n *tornet.Network) {
 		wg.Go(func() { reach(t, tor, services[i%len(services)]) })
 	}
 	wg.Wait()
+}
+
+// testMany publishes so many services at once that tor would not do it in minutes, and again for
+// a tor that was killed.
+func testMany(t *testing.T, n *tornet.Network) {
+	tor := torOn(t, n)
+	const count = 60
+	var wg sync.WaitGroup
+	for range count {
+		wg.Go(func() { served(t, tor) })
+	}
+	allPublished := func(s Status) bool {
+		return len(s.Services) == count && !slices.ContainsFunc(s.Services, func(s Service) bool { return !s.Published })
+	}
+	wg.Wait()
+	first := await(t, tor, "all published", allPublished)
+	if err := syscall.Kill(first.Pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	await(t, tor, "all published by another tor", func(s Status) bool { return s.Pid != first.Pid && allPublished(s) })
+	tor.mu.Lock()
+	defer tor.mu.Unlock()
+	if n := len(tor.turns.places); n != 0 {
+		t.Errorf("%d turns go on", n)
+	}
 }
 
 func testWithdraw(t *testing.T, n *tornet.Network) {
