@@ -165,7 +165,7 @@ type Sandbox struct {
 // Server is one hosted server.
 type Server struct {
 	Name        string // 1 to 64 of a-z, 0-9 and -
-	Description string // for the operator; printable, at most 1000 bytes, may be empty
+	Description string // for the operator; printable, at most 1000 characters, may be empty
 	Dir         string // where it keeps its files, below DataDir
 	File        string // where its block stands, an absolute path
 	Autostart   bool   // start it with the relay

@@ -123,7 +123,8 @@ func (d *Draft) SetAttribute(name string, value cty.Value, within ...string) err
 	return nil
 }
 
-// RemoveAttribute removes an attribute of the named block, if it is there, and its line.
+// RemoveAttribute removes an attribute of the named block, if it is there. A comment on its line
+// stays, on a line of its own.
 func (d *Draft) RemoveAttribute(name string, within ...string) error {
 	block, err := d.findBlock(within)
 	if err != nil {
@@ -135,12 +136,57 @@ func (d *Draft) RemoveAttribute(name string, within ...string) error {
 	}
 	begin, end := attribute.SrcRange.Start.Byte, attribute.SrcRange.End.Byte
 	if block.OpenBraceRange.Start.Line == block.CloseBraceRange.Start.Line {
-		begin, end = block.OpenBraceRange.End.Byte, block.CloseBraceRange.Start.Byte // there is nothing else
-	} else if begin = d.lineOf(begin); d.text[end-1] != '\n' {
-		end += bytes.IndexByte(d.text[end:], '\n') + 1 // the brace is behind it
+		open, brace := block.OpenBraceRange.End.Byte, block.CloseBraceRange.Start.Byte
+		if len(bytes.TrimSpace(d.text[open:begin])) == 0 && len(bytes.TrimSpace(d.text[end:brace])) == 0 {
+			begin, end = open, brace
+		}
+		d.text = slices.Delete(slices.Clone(d.text), begin, end)
+		return nil
 	}
-	d.text = slices.Delete(slices.Clone(d.text), begin, end)
+	line := d.lineOf(begin)
+	if d.text[end-1] == '\n' { // of a heredoc
+		end--
+	}
+	behind := end + bytes.IndexByte(d.text[end:], '\n') // the brace is behind it
+	comment := end + len(d.text[end:behind]) - len(bytes.TrimLeft(d.text[end:behind], " \t\r"))
+	if comment == behind && len(bytes.TrimSpace(d.text[line:begin])) == 0 {
+		d.removeLines(line, behind+1)
+		return nil
+	}
+	d.text = slices.Delete(slices.Clone(d.text), begin, comment)
 	return nil
+}
+
+// removeLines removes whole lines, and an empty one beside them that would have nothing to part.
+func (d *Draft) removeLines(begin, end int) {
+	d.text = slices.Delete(slices.Clone(d.text), begin, end)
+	isEmpty := func(line []byte) bool { return len(bytes.TrimSpace(line)) == 0 }
+	for begin > 0 {
+		above := d.lineOf(begin - 1)
+		behind := len(d.text)
+		if n := bytes.IndexByte(d.text[begin:], '\n'); n >= 0 {
+			behind = begin + n + 1
+		}
+		next := bytes.TrimSpace(d.text[begin:behind])
+		switch {
+		case isEmpty(d.text[above:begin]) && (len(next) == 0 || next[0] == '}'):
+			d.text = slices.Delete(d.text, above, begin)
+			begin = above
+		case bytes.HasSuffix(bytes.TrimSpace(d.text[above:begin]), []byte("{")) && len(next) == 0 && behind > begin:
+			d.text = slices.Delete(d.text, begin, behind)
+		default:
+			return
+		}
+	}
+}
+
+// removeIfEmpty removes the named block if it has nothing, not even a comment.
+func (d *Draft) removeIfEmpty(names ...string) error {
+	block, err := d.findBlock(names)
+	if err != nil || len(bytes.TrimSpace(d.text[block.OpenBraceRange.End.Byte:block.CloseBraceRange.Start.Byte])) > 0 {
+		return err
+	}
+	return d.RemoveBlock(names...)
 }
 
 // ReplaceBlock puts the text of a block in the place of the named one.
@@ -175,7 +221,7 @@ func (d *Draft) RemoveBlock(names ...string) error {
 	if n := bytes.IndexByte(d.text[block.CloseBraceRange.End.Byte:], '\n'); n >= 0 {
 		end = block.CloseBraceRange.End.Byte + n + 1
 	}
-	d.text = slices.Delete(slices.Clone(d.text), begin, end)
+	d.removeLines(begin, end)
 	return nil
 }
 

@@ -335,10 +335,10 @@ func (c *ServerChange) checkFields() error {
 func checkDescription(text *string) error {
 	switch {
 	case text == nil:
-	case len(*text) > maxDescription:
-		return &FieldError{Field: fieldDescription, Text: fmt.Sprintf("write at most %d bytes", maxDescription)}
 	case !utf8.ValidString(*text):
 		return &FieldError{Field: fieldDescription, Text: "this is not UTF-8 text"}
+	case utf8.RuneCountInString(*text) > maxDescription:
+		return &FieldError{Field: fieldDescription, Text: fmt.Sprintf("write at most %d characters", maxDescription)}
 	case strings.ContainsFunc(*text, isHidden):
 		return &FieldError{Field: fieldDescription, Text: "write one line, without control characters and marks that change the direction of text"}
 	}
@@ -421,13 +421,17 @@ func (d *Draft) changeServer(name string, c ServerChange) error {
 		field string
 		value *string
 	}{{fieldMaxAge, c.MaxAge}, {fieldMaxBytes, c.MaxBytes}} {
-		_, err := d.findBlock([]string{"server", name, "retention", ""})
+		retention := []string{"server", name, "retention", ""}
+		block, err := d.findBlock(retention)
 		if missing := err != nil; missing && (o.value == nil || *o.value == "") {
 			continue
 		} else if missing {
 			steps = append(steps, d.AddBlock("retention {}\n", "server", name))
 		}
-		steps = append(steps, d.setText(o.field, o.value, "server", name, "retention", ""))
+		steps = append(steps, d.setText(o.field, o.value, retention...))
+		if err == nil && o.value != nil && *o.value == "" && block.Body.Attributes[o.field] != nil {
+			steps = append(steps, d.removeIfEmpty(retention...))
+		}
 	}
 	if c.Storage != nil {
 		steps = append(steps, d.setStorage(name, *c.Storage))

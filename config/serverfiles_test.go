@@ -120,7 +120,7 @@ func TestFieldsThatAreRefused(t *testing.T) {
 	add("name", func(s *ServerText, v string) { s.Name = v },
 		"", ".", "..", "../a", "a/b", "/etc/passwd", "a b", "A", "ä", "a\x00", "a\n", "a\x1b", "a\u202eb", "-a", "a-", "a.hcl", `a"`, "${a}", large, strings.Repeat("n", 65))
 	add("description", func(s *ServerText, v string) { s.Description = v },
-		"a\nb", "a\x00", "\x1b[31m", "a\u202eb", "a\u2066b", "a\u200fb", "a\u2028b", "\xff", large, strings.Repeat("x", 1001))
+		"a\nb", "a\x00", "\x1b[31m", "a\u202eb", "a\u2066b", "a\u200fb", "a\u2028b", "\xff", large, strings.Repeat("x", 1001), strings.Repeat("ä", 1001))
 	add("storage", func(s *ServerText, v string) { s.Storage = v },
 		"x", "}", "storage \"bolt\" {", "storage \"bolt\" {}\n}\nserver \"b\" {", "storage \"bolt\" {} storage \"bolt\" {}", "storage \"bolt\" {}\nstorage \"bolt\" {}",
 		"storage {}", "stats \"x\" {}", "passphrase = \"x\"", "storage \"nobody\" {}", "storage \"caller\" {}", "storage \"bolt\" { pth = \"x\" }", "storage \"bolt\" { path = <<X\nx\nX\n}", "\xff\xfe", large, strings.Repeat("(", 1<<20))
@@ -168,10 +168,10 @@ func TestEditKeepsTheRest(t *testing.T) {
 	}{
 		"nothing":                   {ServerChange{}, "", ""},
 		"a description":             {ServerChange{Description: text("new \"one\"")}, `"reading group"`, `"new \"one\""`},
-		"no description":            {ServerChange{Description: text("")}, "\tdescription   =   \"reading group\" # private\n", ""},
+		"no description":            {ServerChange{Description: text("")}, "description   =   \"reading group\" # private\n", "# private\n"},
 		"autostart":                 {ServerChange{Autostart: &no}, "  # the end\n", "  # the end\n  autostart = false\n"},
 		"a limit of age":            {ServerChange{MaxAge: text("30d")}, `"90d"`, `"30d"`},
-		"no limit of age":           {ServerChange{MaxAge: text("")}, `{ max_age = "90d" }`, `{}`},
+		"no limit of age":           {ServerChange{MaxAge: text("")}, "  retention { max_age = \"90d\" }\n", ""},
 		"a limit of size":           {ServerChange{MaxBytes: text("1GiB")}, `{ max_age = "90d" }`, "{\n    max_age = \"90d\"\n    max_bytes = \"1GiB\"\n  }"},
 		"a storage":                 {ServerChange{Storage: text("storage \"bolt\" {}")}, "storage \"bolt\" {\n    path = \"messages.db\" # do not change\n  }", "storage \"bolt\" {}"},
 		"a storage on lines":        {ServerChange{Storage: text("storage \"bolt\" {\n path = \"x\"\n}")}, "    path = \"messages.db\" # do not change\n", "    path = \"x\"\n"},
@@ -208,15 +208,21 @@ func TestEditOddForms(t *testing.T) {
 	}{
 		"server \"a\" {}":                        {ServerChange{Description: &other}, "server \"a\" {\n  description = \"other\"\n}"},
 		"server \"a\" { description = \"x\" }\n": {ServerChange{Description: &empty}, "server \"a\" {}\n"},
-		"server \"a\" {\n  description = <<X\nx\nX\n  autostart = false\n}\n":      {ServerChange{Description: &other}, "server \"a\" {\n  description = \"other\"\n  autostart = false\n}\n"},
-		"server \"a\" {\n  description = <<X\nx\nX\n  # this stays\n}\n":           {ServerChange{Description: &empty}, "server \"a\" {\n  # this stays\n}\n"},
-		"server \"a\" {\r\n  autostart = true\r\n}\r\n":                            {ServerChange{Description: &other}, "server \"a\" {\r\n  autostart = true\r\n  description = \"other\"\r\n}\r\n"},
-		"server \"a\" {\n  desription = \"typo\"\n}\n":                             {ServerChange{Description: &other}, ""}, // stays wrong
-		"server \"a\" {\n  storage \"nobody\" {}\n}\n":                             {ServerChange{Storage: &empty}, "server \"a\" {\n}\n"},
-		"server \"a\" {\n  description = (\n    \"x\"\n  ) # here\n  # below\n}\n": {ServerChange{Description: &empty}, "server \"a\" {\n  # below\n}\n"},
-		"server \"a\" {\n  retention {\n    min_age = \"1d\"\n  }\n}\n":            {ServerChange{MaxAge: new("2d")}, "server \"a\" {\n  retention {\n    min_age = \"1d\"\n    max_age = \"2d\"\n  }\n}\n"},
-		"server \"a\" {\n  retention {\n    min_age = \"10d\"\n  }\n}\n":           {ServerChange{MaxAge: new("2d")}, ""}, // contradicts
-		"server \"a\" {\n  storage \"bolt\" {}\n  storage \"bolt\" {}\n}\n":        {ServerChange{Autostart: new(true)}, ""},
+		"server \"a\" {\n  description = <<X\nx\nX\n  autostart = false\n}\n":                                                                   {ServerChange{Description: &other}, "server \"a\" {\n  description = \"other\"\n  autostart = false\n}\n"},
+		"server \"a\" {\n  description = <<X\nx\nX\n  # this stays\n}\n":                                                                        {ServerChange{Description: &empty}, "server \"a\" {\n  # this stays\n}\n"},
+		"server \"a\" {\r\n  autostart = true\r\n}\r\n":                                                                                         {ServerChange{Description: &other}, "server \"a\" {\r\n  autostart = true\r\n  description = \"other\"\r\n}\r\n"},
+		"server \"a\" {\n  desription = \"typo\"\n}\n":                                                                                          {ServerChange{Description: &other}, ""}, // stays wrong
+		"server \"a\" {\n  storage \"nobody\" {}\n}\n":                                                                                          {ServerChange{Storage: &empty}, "server \"a\" {\n}\n"},
+		"server \"a\" {\n  description = (\n    \"x\"\n  ) # here\n  # below\n}\n":                                                              {ServerChange{Description: &empty}, "server \"a\" {\n  # here\n  # below\n}\n"},
+		"server \"a\" {\r\n  /* ours */ description = \"x\" // here\r\n}\r\n":                                                                   {ServerChange{Description: &empty}, "server \"a\" {\r\n  /* ours */ // here\r\n}\r\n"},
+		"server \"a\" {\n  description = \"x\"\n\n  retention {\n    max_age = \"1d\"\n\n  }\n\n  storage \"bolt\" {}\n}\n":                     {ServerChange{Description: &empty, MaxAge: &empty, Storage: &empty}, "server \"a\" {\n}\n"},
+		"server \"a\" {\n  autostart = true\n\n  # small\n  storage \"bolt\" {}\n\n  retention {\n    max_age = \"30d\" # as we said\n  }\n}\n": {ServerChange{MaxAge: &empty, Storage: &empty}, "server \"a\" {\n  autostart = true\n\n  retention {\n    # as we said\n  }\n}\n"},
+		"server \"a\" {\n  retention { /* mine */ max_age = \"30d\" }\n}\n":                                                                     {ServerChange{MaxAge: &empty}, "server \"a\" {\n  retention { /* mine */  }\n}\n"},
+		"server \"a\" {\n  retention {}\n}\n":                                                                                                   {ServerChange{MaxAge: &empty}, "server \"a\" {\n  retention {}\n}\n"}, // the person wants it
+		"server \"a\" {\n  retention {\n    max_age = \"30d\"\n  }\n}\n":                                                                        {ServerChange{MaxAge: &empty, MaxBytes: new("1GiB")}, "server \"a\" {\n  retention {\n    max_bytes = \"1GiB\"\n  }\n}\n"},
+		"server \"a\" {\n  retention {\n    min_age = \"1d\"\n  }\n}\n":                                                                         {ServerChange{MaxAge: new("2d")}, "server \"a\" {\n  retention {\n    min_age = \"1d\"\n    max_age = \"2d\"\n  }\n}\n"},
+		"server \"a\" {\n  retention {\n    min_age = \"10d\"\n  }\n}\n":                                                                        {ServerChange{MaxAge: new("2d")}, ""}, // contradicts
+		"server \"a\" {\n  storage \"bolt\" {}\n  storage \"bolt\" {}\n}\n":                                                                     {ServerChange{Autostart: new(true)}, ""},
 		"server \"a\" {\n":                      {ServerChange{Description: &other}, ""},
 		"server \"b\" {}\n":                     {ServerChange{Description: &other}, ""},
 		"server \"a\" { passphrase = \"x\" }\n": {ServerChange{Autostart: new(true)}, ""},
@@ -384,5 +390,19 @@ func TestReadServer(t *testing.T) {
 		if s, err := ReadServer(path, filepath.Join(dir, name+".hcl"), name); err == nil {
 			t.Errorf("%s: got %+v", name, s)
 		}
+	}
+}
+
+// A description has at most 1000 characters, whatever they take, when it is written and when it is
+// read.
+func TestLengthOfDescription(t *testing.T) {
+	long := strings.Repeat("ü", 1000)
+	path := writeConfig(t, "network \"tor\" {}\nserver \"main\" {\n  description = \""+long+"x\"\n}\n")
+	if err := openServerFiles(t, path).Add(ServerText{Name: "a", Description: long}); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := Load(path, testPlugins)
+	if err != nil || cfg.Servers[1].Description != long || cfg.Servers[0].Description != strings.Repeat("ü", 999)+"…" {
+		t.Errorf("got %+v, %v", cfg, err)
 	}
 }

@@ -64,7 +64,7 @@ func (l *loader) loadServer(b *hcl.Block, file string, cfg *Config) Server {
 	return server
 }
 
-// maxDescription bounds a description, in bytes.
+// maxDescription bounds a description, in characters.
 const maxDescription = 1000
 
 // cleanDescription makes a description fit to be shown.
@@ -75,14 +75,10 @@ func cleanDescription(text string) string {
 		}
 		return r
 	}, text))
-	if len(text) <= maxDescription {
+	if utf8.RuneCountInString(text) <= maxDescription {
 		return text
 	}
-	end := maxDescription - len("…")
-	for !utf8.RuneStart(text[end]) {
-		end--
-	}
-	return text[:end] + "…"
+	return string([]rune(text)[:maxDescription-1]) + "…"
 }
 
 // isHidden reports whether a character breaks lines, controls a terminal, or changes the

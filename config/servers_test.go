@@ -310,7 +310,7 @@ func TestGrantsOfServerFiles(t *testing.T) {
 func TestDescriptions(t *testing.T) {
 	for written, want := range map[string]string{
 		"two\nlines\t": "two lines", "\x1b[31mred": "[31mred", "a\u202eb\u2066c\u200fd": "a b c d", "ü": "ü", "👩‍👧": "👩‍👧",
-		strings.Repeat("ü", 5000): strings.Repeat("ü", 498) + "…",
+		strings.Repeat("ü", 5000): strings.Repeat("ü", 999) + "…",
 	} {
 		path, dir := writeServers(t, withServersDir, map[string]string{"a.hcl": "server \"a\" { description = file(\"note\") }\n", "note": written})
 		cfg, err := Load(path, testPlugins)

@@ -167,7 +167,7 @@ func checkDescription(text string) error {
 		return unicode.IsControl(r) || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0x200e || r == 0x200f
 	}
 	if len(text) > 1000 || strings.IndexFunc(text, bidi) >= 0 {
-		return &manager.FieldError{Field: "description", Text: "at most 1000 bytes, and no control characters"}
+		return &manager.FieldError{Field: "description", Text: "at most 1000 characters, and no control characters"}
 	}
 	return nil
 }
