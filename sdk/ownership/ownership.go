@@ -63,7 +63,7 @@ func CheckMode(path string, info fs.FileInfo, denied fs.FileMode, names ...strin
 	case !info.IsDir():
 		return &Error{
 			Problem: fmt.Sprintf("%s is open to other users (mode %04o)", path, mode),
-			Remedy:  "run " + closeFile(path, denied),
+			Remedy:  "run " + closeFile(path, mode, denied),
 		}
 	case granted&0o022 != 0:
 		return &Error{

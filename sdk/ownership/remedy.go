@@ -41,9 +41,14 @@ func WrongMode(dir string, names ...string) string {
 	return fmt.Sprintf("choose a directory for nothing else, such as %s", pathname.Quote(filepath.Join(dir, "cwtch")))
 }
 
-// closeFile is the command that takes the denied bits from a file.
-func closeFile(path string, denied fs.FileMode) string {
-	return pathname.Command("chmod", fmt.Sprintf("%o", 0o666&^denied), path)
+// closeFile is the command that takes the denied bits from a file. What others must not read is
+// a secret, and is left to its owner alone.
+func closeFile(path string, mode, denied fs.FileMode) string {
+	left := 0o666 &^ denied
+	if denied&0o004 != 0 {
+		left = mode&0o600 | 0o400
+	}
+	return pathname.Command("chmod", fmt.Sprintf("%o", left), path)
 }
 
 const chooseAnother = "choose another directory"

@@ -3,6 +3,7 @@
 package ownership
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,5 +61,20 @@ func TestNotWritableByMode(t *testing.T) {
 	}
 	if hint := NotWritable(filepath.Join(dir, "a", "b")); !strings.Contains(hint, want) {
 		t.Errorf("one below it: %s", hint)
+	}
+}
+
+// A secret is left to its owner alone, who cannot write it if that was so before.
+func TestCloseFile(t *testing.T) {
+	for _, c := range []struct {
+		mode, denied fs.FileMode
+		want         string
+	}{
+		{0o644, 0o006, "600"}, {0o664, 0o006, "600"}, {0o444, 0o006, "400"}, {0o644, 0o077, "600"}, {0o440, 0o077, "400"},
+		{0o666, 0o022, "644"},
+	} {
+		if got := closeFile("/f", c.mode, c.denied); got != "chmod "+c.want+" /f" {
+			t.Errorf("mode %o, denied %o: %s", c.mode, c.denied, got)
+		}
 	}
 }
