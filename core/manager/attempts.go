@@ -4,8 +4,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 )
 
@@ -21,34 +19,38 @@ const (
 type attempts struct {
 	mu       sync.Mutex
 	running  int
-	byServer map[string]*rate.Limiter // only servers that exist
+	byServer map[string]time.Time // until when wrong attempts count; only servers that exist
 }
 
-// beginAttempt begins an attempt, which done ends. Its error is a [TooManyAttemptsError].
-func (a *attempts) beginAttempt(name string) (done func(), err error) {
+// beginAttempt begins an attempt, which done ends. Its error is a [TooManyAttemptsError]. An
+// attempt with the right passphrase does not count in the end: the owner may come as often as
+// they like. A guesser gains nothing by that, since each wrong attempt counts as before.
+func (a *attempts) beginAttempt(name string) (done func(right bool), err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.running >= attemptsWaiting {
 		return nil, &TooManyAttemptsError{time.Second}
 	}
-	limiter := a.byServer[name]
-	if limiter == nil {
-		limiter = rate.NewLimiter(rate.Every(attemptEvery), attemptsAtOnce)
-		if a.byServer == nil {
-			a.byServer = make(map[string]*rate.Limiter)
-		}
-		a.byServer[name] = limiter
+	now := time.Now()
+	until := a.byServer[name]
+	if until.Before(now) {
+		until = now
 	}
-	if r := limiter.Reserve(); r.Delay() > 0 {
-		wait := r.Delay()
-		r.Cancel()
+	if wait := until.Sub(now) - (attemptsAtOnce-1)*attemptEvery; wait > 0 {
 		return nil, &TooManyAttemptsError{(wait + time.Second - 1).Truncate(time.Second)}
 	}
+	if a.byServer == nil {
+		a.byServer = make(map[string]time.Time)
+	}
+	a.byServer[name] = until.Add(attemptEvery)
 	a.running++
-	return func() {
+	return func(right bool) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.running--
+		if until, ok := a.byServer[name]; ok && right {
+			a.byServer[name] = until.Add(-attemptEvery)
+		}
 	}, nil
 }
 
@@ -60,11 +62,11 @@ func (a *attempts) forgetServer(name string) {
 }
 
 // unlockKeys tries a passphrase.
-func (m *Manager) unlockKeys(k knownServer, passphrase []byte) (*identity.Server, error) {
+func (m *Manager) unlockKeys(k knownServer, passphrase []byte) (keys *identity.Server, err error) {
 	done, err := m.attempts.beginAttempt(k.name)
 	if err != nil {
 		return nil, err
 	}
-	defer done()
+	defer func() { done(err == nil) }()
 	return identity.Unlock(keysPath(k.dir), passphrase)
 }

@@ -14,7 +14,7 @@ func TestAttemptsPerMinute(t *testing.T) {
 		try := func(name string) error {
 			done, err := a.beginAttempt(name)
 			if err == nil {
-				done()
+				done(false)
 			}
 			return err
 		}
@@ -44,7 +44,7 @@ func TestAttemptsPerMinute(t *testing.T) {
 // Attempts that wait for their turn are bounded over all servers.
 func TestWaitingAttemptsAreBounded(t *testing.T) {
 	var a attempts
-	var ends []func()
+	var ends []func(bool)
 	for i := range attemptsWaiting {
 		done, err := a.beginAttempt(string(rune('a' + i)))
 		if err != nil {
@@ -55,8 +55,43 @@ func TestWaitingAttemptsAreBounded(t *testing.T) {
 	if _, err := a.beginAttempt("z"); err == nil {
 		t.Error("one more was allowed")
 	}
-	ends[0]()
+	ends[0](false)
 	if _, err := a.beginAttempt("z"); err != nil {
 		t.Error(err)
 	}
+}
+
+// The owner, who knows the passphrase, is not held up by their own attempts, and a guesser gets
+// none more by theirs.
+func TestRightPassphraseDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a attempts
+		try := func(right bool) error {
+			done, err := a.beginAttempt("main")
+			if err == nil {
+				time.Sleep(time.Second)
+				done(right)
+			}
+			return err
+		}
+		for i := range 50 {
+			if err := try(true); err != nil {
+				t.Fatalf("right attempt %d: %v", i+1, err)
+			}
+		}
+		wrong := 0
+		for range 600 {
+			if try(false) == nil {
+				wrong++
+				if wrong < attemptsAtOnce { // the last one is left for the owner
+					try(true) //nolint:errcheck // it counts only if it is let in
+				}
+			} else {
+				time.Sleep(time.Second)
+			}
+		}
+		if wrong > attemptsAtOnce+62 || wrong < 55 {
+			t.Errorf("%d wrong attempts in some ten minutes", wrong)
+		}
+	})
 }

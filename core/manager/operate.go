@@ -118,11 +118,11 @@ func (m *Manager) ChangePassphrase(ctx context.Context, name string, old, new []
 		return err
 	}
 	if k.protected {
-		done, err := m.attempts.beginAttempt(name)
-		if err != nil {
-			return err
+		done, refused := m.attempts.beginAttempt(name)
+		if refused != nil {
+			return refused
 		}
-		defer done()
+		defer func() { done(err == nil) }()
 	}
 	if m.changing.Acquire(ctx, 1) != nil {
 		return ErrBusy
