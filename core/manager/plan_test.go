@@ -112,7 +112,7 @@ func TestPlan(t *testing.T) {
 		"stop server attic: its files stay in " + m.servers[0].dir,
 		"reconfigure storage/bolt of server main (pages)",
 		"stop stats/a#2 of server main: its files stay",
-		"retry stats/a of server main: it is in state failed",
+		"retry stats/a of server main: it has failed",
 		"restart peersync/a of server main (env, path)",
 		"start stats/b of server main",
 		"start server main", // it is not published

@@ -102,7 +102,7 @@ func (p *planner) planExisting(s *server, c ServerConfig) {
 	case s.halted != "" && p.wishesStart():
 		p.planAdding(ActionStart, c, "")
 	case s.halted == StateLocked && len(c.Passphrase) > 0:
-		p.planAdding(ActionRetry, c, "it is locked")
+		p.planAdding(ActionRetry, c, "it is locked, and the configuration has its passphrase now")
 	case s.halted != "": // adoptSharedSettings keeps c for its next start
 	case s.cfg.Fault != nil && c.Fault == nil: // its file was mended
 		p.planNewServer(c)
@@ -137,7 +137,7 @@ func (p *planner) planLabels(s *server, c ServerConfig) {
 		names = append(names, "description")
 	}
 	if s.cfg.NoAutostart != c.NoAutostart {
-		names, note = append(names, "autostart"), "of the next start of the relay"
+		names, note = append(names, "autostart"), "autostart takes effect when the relay starts the next time"
 	}
 	if len(names) == 0 || c.Fault != nil {
 		return
@@ -340,7 +340,7 @@ func (p *planner) planPlugin(s *server, i *instance, c PluginConfig) {
 	case len(settings) > 0:
 		step.Action = ActionReconfigure
 	case state == supervise.Failed || state == supervise.Backoff:
-		step.Action, step.Note = ActionRetry, "it is in state "+state.String()
+		step.Action, step.Note = ActionRetry, "it has failed"
 	default:
 		return
 	}
