@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -18,10 +19,12 @@ import (
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
+	"golang.org/x/sys/unix"
 
 	"github.com/cwtch-relay/cwtch-relay/config/schema"
 	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
+	"github.com/cwtch-relay/cwtch-relay/sdk/ownership"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
@@ -159,7 +162,7 @@ func (cfg *Config) checkRoom() error {
 
 // Edit changes a server, wherever it stands, and leaves everything else in its file as it is. The
 // error matches [ErrUnknownServer] if there is none of the name. The function that it returns puts
-// back what was there.
+// back what was there; it is nil if the file says so already.
 func (f *ServerFiles) Edit(name string, c ServerChange) (undo func() error, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -187,6 +190,9 @@ func (f *ServerFiles) Edit(name string, c ServerChange) (undo func() error, err 
 	}
 	if fault := next.Storage.Fault; c.Storage != nil && fault != nil {
 		return nil, explainFault(fault)
+	}
+	if bytes.Equal(draft.text, draft.original) {
+		return nil, nil //nolint:nilnil // nothing was changed, and nothing is to be undone
 	}
 	if err := draft.writeChanged(); err != nil {
 		return nil, err
@@ -257,28 +263,72 @@ func (d *Draft) textOfBlock(b *hclsyntax.Block) string {
 func (f *ServerFiles) Remove(name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !serverName.MatchString(name) {
-		return nil // no server has it
-	}
-	main, cfg, err := OpenDraft(f.path, f.plugins)
+	main, file, err := f.prepareRemoval(name)
 	if err != nil {
 		return err
 	}
 	// The file goes first: if it is the second of its name, it would take over without the block.
-	path := filepath.Join(cfg.ServersDir, name+serverSuffix)
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove server %s: %w", name, err)
+	if file != "" {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove server %s: %w", name, err)
+		}
+		if err := durable.SyncDir(filepath.Dir(file)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove server %s: %w", name, err)
+		}
 	}
-	if err := durable.SyncDir(cfg.ServersDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove server %s: %w", name, err)
-	}
-	if _, err := main.findBlock([]string{"server", name}); err != nil {
+	if main == nil {
 		return nil
 	}
-	if err := main.RemoveBlock("server", name); err != nil {
+	return main.Save()
+}
+
+// CheckRemoval returns why Remove would fail, as far as that can be known before.
+func (f *ServerFiles) CheckRemoval(name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	main, file, err := f.prepareRemoval(name)
+	if err != nil {
 		return err
 	}
-	return main.Save()
+	var paths []string
+	if file != "" {
+		if _, err := os.Lstat(file); err == nil {
+			paths = append(paths, filepath.Dir(file))
+		}
+	}
+	if main != nil {
+		if _, err := main.loadChanged(); err != nil && len(paths) == 0 { // with the file, it is checked once that is gone
+			return err
+		}
+		path, err := filepath.EvalSymlinks(main.path)
+		if err != nil {
+			return fmt.Errorf("find configuration: %w", err)
+		}
+		paths = append(paths, filepath.Dir(path))
+	}
+	for _, path := range paths {
+		if err := unix.Faccessat(unix.AT_FDCWD, path, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
+			return fmt.Errorf("server %s cannot be removed from the configuration: cannot write to the directory %s: %w: %s", name, path, err, ownership.NotWritable(path))
+		}
+	}
+	return nil
+}
+
+// prepareRemoval returns the main file without the server, nil if it does not have it, and the
+// path of the file of the server, empty if there can be none.
+func (f *ServerFiles) prepareRemoval(name string) (main *Draft, file string, err error) {
+	if !serverName.MatchString(name) {
+		return nil, "", nil // no server has it
+	}
+	main, cfg, err := OpenDraft(f.path, f.plugins)
+	if err != nil {
+		return nil, "", err
+	}
+	file = filepath.Join(cfg.ServersDir, name+serverSuffix)
+	if _, err := main.findBlock([]string{"server", name}); err != nil {
+		return nil, file, nil //nolint:nilerr // the main file does not have it
+	}
+	return main, file, main.RemoveBlock("server", name)
 }
 
 // checkServer returns the server as it would be, or what is wrong with it in terms of the fields.

@@ -193,6 +193,12 @@ func TestEditKeepsTheRest(t *testing.T) {
 			if got := readText(t, at.file); got != at.before+want {
 				t.Errorf("%s: got\n%s\nwant\n%s", name, got, at.before+want)
 			}
+			if (undo == nil) != (name == "nothing") {
+				t.Errorf("%s: undo is %p", name, undo)
+			}
+			if undo == nil {
+				continue
+			}
 			if err := undo(); err != nil || readText(t, at.file) != at.before+handWritten {
 				t.Errorf("%s, undone: %v\n%s", name, err, readText(t, at.file))
 			}
@@ -404,5 +410,29 @@ func TestLengthOfDescription(t *testing.T) {
 	cfg, err := Load(path, testPlugins)
 	if err != nil || cfg.Servers[1].Description != long || cfg.Servers[0].Description != strings.Repeat("ü", 999)+"…" {
 		t.Errorf("got %+v, %v", cfg, err)
+	}
+}
+
+// What keeps a server from being removed is known before, and nothing is removed by asking.
+func TestCheckRemoval(t *testing.T) {
+	path, dir := writeServers(t, withServersDir+"server \"main\" {}\n", map[string]string{"own.hcl": "server \"own\" {}\n", "bad.hcl": "broken {"})
+	f := openServerFiles(t, path)
+	before := readText(t, path)
+	for _, name := range []string{"main", "own", "bad", "nobody", "../x"} {
+		if err := f.CheckRemoval(name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 2 || readText(t, path) != before {
+		t.Errorf("the directory has %v, %v", entries, err)
+	}
+	if err := os.WriteFile(path, []byte(before+"nonsense = 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var wrong *Error
+	for _, name := range []string{"main", "own"} {
+		if err := f.CheckRemoval(name); !errors.As(err, &wrong) {
+			t.Errorf("%s of a broken configuration: %v", name, err)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
@@ -22,12 +23,15 @@ import (
 // serverChange is what a command that changes a server prints as JSON.
 type serverChange struct {
 	Server  string         `json:"server"`
-	Change  string         `json:"change"`  // "added", "edited", "started", "stopped", "unlocked", "deleted" or "passphrase"
+	Change  string         `json:"change"`  // "added", "edited", "started", "stopped", "unlocked", "deleted", "passphrase" or "nothing"
 	Running bool           `json:"running"` // whether a relay made the change
 	Address identity.Onion `json:"address,omitempty"`
 	Bundle  string         `json:"bundle,omitempty"` // the text that clients import
 	Plan    *manager.Plan  `json:"plan,omitempty"`   // what the relay did
 }
+
+// changeNothing is the change of a command that had nothing to do.
+const changeNothing = "nothing"
 
 // serverFlags are those of a command that changes a server.
 type serverFlags struct {
@@ -183,6 +187,8 @@ func unlockServer(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		return f.explainStopped(fmt.Errorf("%w on %s", manager.ErrNotRunning, f.dataDir))
 	case !s.Protected:
 		return command.WithHint(fmt.Errorf("server %s has no passphrase", f.name), "start it with: "+pathname.Command("cwtch-relay", "server", "start", f.name))
+	case s.State == manager.StateStarting || s.State == manager.StatePublishing || s.State == manager.StateRunning:
+		return f.printChange(serverChange{Change: changeNothing, Running: true}, "is unlocked, and was started already", stdout)
 	}
 	return f.unlockWith(ctx, file, "unlocked", stdout, stderr)
 }
@@ -231,7 +237,7 @@ func changePassphrase(ctx context.Context, args []string, stdout, stderr io.Writ
 		return err
 	}
 	if *remove && !s.Protected {
-		return fmt.Errorf("server %s has no passphrase", f.name)
+		return f.printChange(serverChange{Change: changeNothing, Running: list.Running}, "has no passphrase: nothing was changed", stdout)
 	}
 	var old, new []byte
 	if s.Protected {
@@ -334,7 +340,10 @@ func (f *serverFlags) confirmDeletion(ctx context.Context, running bool, s liste
 	if err != nil {
 		fmt.Fprintln(stderr)
 	}
-	if strings.TrimSpace(line) != s.Name {
+	switch {
+	case err != nil && line == "":
+		return command.WithHint(errors.New("there is nobody to type the name of the server: nothing was deleted"), "in a script, say -yes")
+	case strings.TrimSpace(line) != s.Name:
 		return command.WithHint(errors.New("this is not its name: nothing was deleted"), "in a script, say -yes")
 	}
 	return nil
@@ -357,6 +366,9 @@ func (f *serverFlags) finishChange(change string, plan *manager.Plan, err error,
 // printPlan says what a plan has done for the server.
 func (f *serverFlags) printPlan(c serverChange, stdout io.Writer) error {
 	said := map[string]string{"added": "was added", "edited": "was changed", "started": "was started", "stopped": "was stopped", "unlocked": "was unlocked"}[c.Change]
+	if already := describeNoChange(c.Change, f.name, c.Plan); already != "" {
+		c.Change, said = changeNothing, already
+	}
 	for _, s := range c.Plan.Steps {
 		if s.Server != f.name || s.Plugin != "" {
 			continue
@@ -377,6 +389,24 @@ func (f *serverFlags) printPlan(c serverChange, stdout io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// describeNoChange says what is true if a command had nothing to do; empty if it did something.
+func describeNoChange(change, name string, plan *manager.Plan) string {
+	did := slices.ContainsFunc(plan.Steps, func(s manager.Step) bool {
+		return s.Server == name && s.Plugin == "" && s.Action != manager.ActionSet
+	})
+	switch {
+	case change == "edited" && plan.Unchanged && len(plan.Steps) == 0:
+		return "is like that already: nothing was changed"
+	case change == "started" && !did:
+		return "was started already"
+	case change == "unlocked" && !did:
+		return "is unlocked, and was started already"
+	case change == "stopped" && !did:
+		return "is stopped already"
+	}
+	return ""
 }
 
 // printChange says what was done to the server.

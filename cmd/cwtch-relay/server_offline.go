@@ -27,6 +27,13 @@ func openOffline(ctx context.Context, path string) (*offlineServers, error) {
 	if err != nil {
 		return nil, err
 	}
+	mc.Load = func(ctx context.Context) (manager.Config, error) {
+		cfg, err := loadTolerant(ctx, path)
+		if err != nil {
+			return manager.Config{}, err
+		}
+		return cfg.managerConfig(mc.Logger)
+	}
 	return &offlineServers{manager.Offline{Config: mc}, cfg}, nil
 }
 
@@ -122,9 +129,16 @@ func (f *serverFlags) addOffline(ctx context.Context, n manager.NewServer, stdou
 
 // editOffline changes the file of a server, which the next relay reads.
 func (f *serverFlags) editOffline(ctx context.Context, sc manager.ServerChange, stdout io.Writer) error {
-	err := f.changeOffline(ctx, func(o *offlineServers) error { return o.EditServer(f.name, sc) })
-	if err != nil {
+	changed := false
+	err := f.changeOffline(ctx, func(o *offlineServers) (err error) {
+		changed, err = o.EditServer(ctx, f.name, sc)
+		return err
+	})
+	switch {
+	case err != nil:
 		return f.explainRefusal(err)
+	case !changed:
+		return f.printChange(serverChange{Change: changeNothing}, "is like that already: nothing was changed", stdout)
 	}
 	return f.printChange(serverChange{Change: "edited"}, "was changed; this holds from the next start of the relay on", stdout)
 }

@@ -42,6 +42,11 @@ func (f serverFiles) Remove(name string) error {
 	return f.changeFiles(func(files *config.ServerFiles) error { return files.Remove(name) })
 }
 
+// CheckRemoval implements [manager.ServerFiles].
+func (f serverFiles) CheckRemoval(name string) error {
+	return f.changeFiles(func(files *config.ServerFiles) error { return files.CheckRemoval(name) })
+}
+
 // Describe implements [manager.ServerFiles].
 func (f serverFiles) Describe(name, file string) (manager.ServerText, error) {
 	s, err := config.ReadServer(string(f), file, name)

@@ -38,10 +38,12 @@ type ServerFiles interface {
 	// configuration has a server of that name.
 	Add(NewServer) error
 	// Edit changes the file of a server. undo writes back what was there, unless somebody
-	// else has changed it since.
+	// else has changed it since. It is nil if the file says so already.
 	Edit(name string, c ServerChange) (undo func() error, err error)
 	// Remove removes a server from the configuration, if it is there.
 	Remove(name string) error
+	// CheckRemoval returns why Remove would fail now, or nil.
+	CheckRemoval(name string) error
 	// Describe returns what a file says of a server now.
 	Describe(name, file string) (ServerText, error)
 }

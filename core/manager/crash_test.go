@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,8 +35,11 @@ func crashAsChild(args string) {
 		}
 	}
 	o := Offline{Config{DataDir: data, Files: testFiles{files}, Servers: []ServerConfig{{Name: "old", Dir: filepath.Join(serversDir(data), "old")}}}}
+	o.Config.Load = func(context.Context) (Config, error) { return o.Config, nil }
 	var err error
 	switch change {
+	case "edit":
+		_, err = o.EditServer(context.Background(), "old", ServerChange{Description: new("new"), Storage: new("other")})
 	case "add":
 		err = o.AddServer(NewServer{Name: "new", Autostart: true})
 	case "delete":
@@ -202,6 +206,27 @@ func TestKillWhileAPassphraseIsChanged(t *testing.T) {
 		if err != nil || keys.Board.Onion() != address {
 			t.Errorf("killed at moment %d: %v", i, err)
 		}
+	}
+}
+
+// A process that edits a server is killed before each of its steps. Afterwards the file is as
+// before or as asked, and the server has its keys.
+func TestKillWhileAServerIsEdited(t *testing.T) {
+	killed, seen := true, make(map[string]int)
+	for at := 1; killed; at++ {
+		data, f, dir, address := newCrashDir(t)
+		killed = runCrashing(t, "edit", at, data, f, 0)
+		n, _, err := f.read("old")
+		if err != nil || n.Description+n.Storage != "" && n.Description+n.Storage != "newother" {
+			t.Errorf("killed before step %d: half of the edit is there: %+v, %v", at, n, err)
+		}
+		seen[n.Description]++
+		if keys, err := LoadOrCreateKeys(data, dir); err != nil || keys.Board.Onion() != address {
+			t.Errorf("killed before step %d: %v", at, err)
+		}
+	}
+	if seen[""] != 1 || seen["new"] != 2 {
+		t.Errorf("it was as before or as asked so often: %v", seen)
 	}
 }
 

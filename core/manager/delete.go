@@ -48,6 +48,9 @@ func (m *Manager) DeleteServer(ctx context.Context, name string, passphrase []by
 		return ErrBusy
 	}
 	if !s.deleting {
+		if err := checkRemoval(m.cfg.Files, name); err != nil {
+			return err
+		}
 		if err := m.beginDeletion(s); err != nil {
 			return err
 		}
@@ -65,6 +68,18 @@ func (m *Manager) allowDeletion(k knownServer, passphrase []byte) error {
 	}
 	_, err := m.unlockKeys(k, passphrase)
 	return err
+}
+
+// checkRemoval refuses to delete a server that could not be removed from the configuration: nothing
+// of it is destroyed before that is known.
+func checkRemoval(files ServerFiles, name string) error {
+	if files == nil {
+		return errNoFiles
+	}
+	if err := files.CheckRemoval(name); err != nil {
+		return fmt.Errorf("server %s was not deleted, nothing of it is lost: %w", name, err)
+	}
+	return nil
 }
 
 // beginDeletion stops a server and marks it as deleted. If it cannot be marked it is stopped.

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,13 +45,44 @@ func (o Offline) AddServer(n NewServer) error {
 	return err
 }
 
-// EditServer changes the file of a server.
-func (o Offline) EditServer(name string, c ServerChange) error {
+// EditServer changes the file of a server. It refuses what [Manager.EditServer] refuses. changed
+// is false if the file says so already.
+func (o Offline) EditServer(ctx context.Context, name string, c ServerChange) (changed bool, err error) {
 	if o.Config.Files == nil {
-		return errNoFiles
+		return false, errNoFiles
 	}
-	_, err := o.Config.Files.Edit(name, c)
-	return err
+	undo, err := o.Config.Files.Edit(name, c)
+	if err != nil || undo == nil {
+		return false, err
+	}
+	if c.Storage == nil {
+		return true, nil
+	}
+	faultPoint("check the store")
+	if err := o.checkNewStore(ctx, name); err != nil {
+		return false, undoAfter(err, undo)
+	}
+	return true, nil
+}
+
+// checkNewStore refuses a configuration that may put a server on other data than before.
+func (o Offline) checkNewStore(ctx context.Context, name string) error {
+	now, err := o.findServer(name)
+	if err != nil {
+		return err
+	}
+	loaded, err := o.Config.Load(ctx)
+	if err != nil {
+		return err
+	}
+	next, err := Offline{loaded}.findServer(name)
+	if err != nil {
+		return err
+	}
+	if refused := refuseOtherStore(now, next); refused != nil {
+		return &FieldError{"storage", refused.What + ": " + refused.Hint}
+	}
+	return nil
 }
 
 // ChangePassphrase changes the passphrase of a server.
@@ -76,6 +108,9 @@ func (o Offline) DeleteServer(name string, passphrase []byte) error {
 	}
 	if !isDeleted(c.Dir) {
 		if err := o.allowDeletion(c.Dir, passphrase); err != nil {
+			return err
+		}
+		if err := checkRemoval(o.Config.Files, name); err != nil {
 			return err
 		}
 		if err := markDeleted(c.Dir); err != nil {

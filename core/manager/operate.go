@@ -34,8 +34,9 @@ type change struct {
 	wish wish
 	keys *identity.Server // of a server that is to start; nil: it loads them
 	// edit, unless nil, changes a file. undo puts back what was there.
-	edit func() (undo func() error, err error)
-	adds bool // edit adds the server
+	edit    func() (undo func() error, err error)
+	adds    bool // edit adds the server
+	storage bool // edit writes another storage block
 }
 
 // AddServer adds a server with a file of its own. It starts the server if that is to start
@@ -58,7 +59,7 @@ func (m *Manager) AddServer(ctx context.Context, n NewServer) (*Plan, error) {
 
 // EditServer changes the file of a server, and the server accordingly.
 func (m *Manager) EditServer(ctx context.Context, name string, sc ServerChange) (*Plan, error) {
-	return m.changeServer(ctx, &change{what: "edit", name: name, edit: func() (undo func() error, err error) {
+	return m.changeServer(ctx, &change{what: "edit", name: name, storage: sc.Storage != nil, edit: func() (undo func() error, err error) {
 		if m.cfg.Files == nil {
 			return nil, errNoFiles
 		}
@@ -270,11 +271,16 @@ func (m *Manager) applyChange(c *change) (*Plan, error) {
 			return nil, err
 		}
 	}
+	unchanged := undo == nil
+	if unchanged {
+		undo = func() error { return nil }
+	}
 	next, err := m.loadFor(c)
 	if err != nil {
 		return nil, undoAfter(err, undo)
 	}
 	plan := m.makePlanFor(c, next)
+	plan.Unchanged = unchanged
 	if len(plan.Refused) > 0 {
 		return plan, undo()
 	}

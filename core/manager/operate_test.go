@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -40,6 +41,16 @@ func (f testFiles) read(name string) (n NewServer, text []byte, err error) {
 	return n, text, err
 }
 
+// CheckRemoval fails while a test has made the file that stands for a broken configuration.
+func (f testFiles) CheckRemoval(string) error {
+	if _, err := os.Lstat(f.brokenPath()); err == nil {
+		return errBrokenFile
+	}
+	return nil
+}
+
+func (f testFiles) brokenPath() string { return f.dir + ".broken" }
+
 func (f testFiles) Describe(name, _ string) (ServerText, error) {
 	n, _, err := f.read(name)
 	return ServerText{n.Description, n.Autostart, n.Storage, n.MaxAge, n.MaxBytes}, err
@@ -59,7 +70,11 @@ func (f testFiles) Edit(name string, c ServerChange) (undo func() error, err err
 		n.Autostart = *c.Autostart
 	}
 	text, err := json.Marshal(n)
+	if bytes.Equal(text, was) {
+		return nil, err
+	}
 	if err == nil {
+		faultPoint("write the edit")
 		err = durable.WriteFile(f.pathOf(name), text, 0o600)
 	}
 	return func() error { return durable.WriteFile(f.pathOf(name), was, 0o600) }, err
@@ -91,6 +106,9 @@ func (h *testRelay) load(f testFiles) Config {
 		sc.File = f.pathOf(e.Name())
 		n, _, err := f.read(e.Name())
 		sc.Description, sc.NoAutostart, sc.Passphrase = n.Description, !n.Autostart, h.passphrases[e.Name()]
+		if n.Storage == "other" {
+			sc.Storage.Name = n.Storage
+		}
 		if err != nil || n.Storage == "broken" {
 			sc.Fault = fmt.Errorf("%s: %w", e.Name(), errBrokenFile)
 		}
@@ -486,4 +504,76 @@ func TestDescribeServer(t *testing.T) {
 	if _, err := m.DescribeServer("nobody"); !errors.Is(err, ErrNoSuchServer) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// A server whose store was used is not put on another one by an edit, in whatever state it is, and
+// its file stays as it was. Once the store is given up, or was copied, it may be.
+func TestEditKeepsTheStoreOfAServer(t *testing.T) {
+	h, f := newOperatedRelay(t)
+	m := h.startOperated(f)
+	for _, n := range []NewServer{{Name: "running", Autostart: true}, {Name: "stopped", Autostart: true}, {Name: "locked", Autostart: true, Passphrase: right}} {
+		h.mustPlan(m.AddServer(t.Context(), n))
+	}
+	if err := m.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h.acceptStore("running") // a new one is in memory
+	m = h.startOperated(f)
+	h.mustPlan(m.StopServer(t.Context(), "stopped"))
+	other := ServerChange{Storage: new("other")}
+	for name, state := range map[string]State{"running": StateRunning, "stopped": StateStopped, "locked": StateLocked} {
+		h.wantState(m, name, state)
+		_, before, _ := f.read(name)
+		plan, err := m.EditServer(t.Context(), name, other)
+		if err != nil || plan.Applied || len(plan.Refused) != 1 || !strings.Contains(plan.Refused[0].What, `storage "other" cannot take the place of "memory"`) {
+			t.Errorf("%s: got %+v, %v", name, plan, err)
+		}
+		o := Offline{h.load(f)}
+		_, err = o.EditServer(t.Context(), name, other)
+		if field, ok := errors.AsType[*FieldError](err); !ok || field.Field != "storage" || !strings.Contains(err.Error(), "storage accept -server "+name) {
+			t.Errorf("%s without a relay: got %v", name, err)
+		}
+		if _, after, _ := f.read(name); string(after) != string(before) {
+			t.Errorf("%s: the file has become %s", name, after)
+		}
+	}
+	h.acceptStore("stopped")
+	if plan, err := m.EditServer(t.Context(), "stopped", other); err != nil || !plan.Applied {
+		t.Errorf("after its store was given up: %+v, %v", plan, err)
+	}
+	o := Offline{h.load(f)}
+	if changed, err := o.EditServer(t.Context(), "locked", ServerChange{Description: new("")}); changed || err != nil {
+		t.Errorf("no change: %v, %v", changed, err)
+	}
+	if plan, err := m.EditServer(t.Context(), "locked", ServerChange{Description: new("")}); err != nil || !plan.Unchanged || len(plan.Steps) > 0 {
+		t.Errorf("no change: %+v, %v", plan, err)
+	}
+}
+
+// Nothing of a server is destroyed while it could not be removed from the configuration. It runs on.
+func TestDeleteWithABrokenConfiguration(t *testing.T) {
+	h, f := newOperatedRelay(t)
+	m := h.startOperated(f)
+	h.mustPlan(m.AddServer(t.Context(), NewServer{Name: "a", Autostart: true}))
+	h.writeFile(f.brokenPath(), "")
+	dir := filepath.Join(serversDir(h.cfg.DataDir), "a")
+	for _, remove := range []func() error{
+		func() error { return m.DeleteServer(t.Context(), "a", nil) },
+		func() error { return Offline{h.load(f)}.DeleteServer("a", nil) },
+	} {
+		if err := remove(); !errors.Is(err, errBrokenFile) || !strings.Contains(err.Error(), "nothing of it is lost") {
+			t.Errorf("got %v", err)
+		}
+		h.wantState(m, "a", StateRunning)
+		if _, err := identity.Load(keysPath(dir)); err != nil || isDeleted(dir) {
+			t.Errorf("its keys: %v", err)
+		}
+	}
+	if err := os.Remove(f.brokenPath()); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.DeleteServer(t.Context(), "a", nil); err != nil {
+		t.Error(err)
+	}
+	h.wantNothingLeft(f, "a")
 }

@@ -18,6 +18,8 @@ type Plan struct {
 	// Applied reports whether the steps were taken. They are not in a dry run, nor if
 	// anything is refused.
 	Applied bool `json:"applied"`
+	// Unchanged: the file of the server said already what it was to say.
+	Unchanged bool `json:"unchanged,omitempty"`
 	// Refused are the changes that a running relay cannot make.
 	Refused []Refusal `json:"refused"`
 	Steps   []Step    `json:"steps"`

@@ -97,6 +97,12 @@ func (p *planner) planExisting(s *server, c ServerConfig) {
 	if s.deleting {
 		return
 	}
+	if p.editsStorage() {
+		if refused := refuseOtherStore(s.cfg, c); refused != nil {
+			p.plan.Refused = append(p.plan.Refused, *refused)
+			return
+		}
+	}
 	p.planLabels(s, c)
 	switch {
 	case s.halted != "" && p.wishesStart():
@@ -126,6 +132,10 @@ func (p *planner) planStop(s *server, c ServerConfig) {
 		return p.m.haltServer(ctx, c, StateStopped)
 	}})
 }
+
+// editsStorage reports whether the change writes another storage block. What a person has written
+// is left to the reload and to the start, which refuse the wrong store of a server.
+func (p *planner) editsStorage() bool { return p.change != nil && p.change.storage }
 
 func (p *planner) wishesStart() bool { return p.change != nil && p.change.wish == wishStart }
 
@@ -272,17 +282,40 @@ func (p *planner) planServer(s *server, c ServerConfig) {
 // on other data: readers would get envelopes that they do not know, or none, and tokens
 // could be spent twice.
 func (p *planner) planStore(s *server, c PluginConfig) {
-	now := s.store.cfg
-	copyFirst := fmt.Sprintf(`stop the relay, copy the data with "cwtch-relay storage copy", and start it with the new block; or give this block to another server than %s`, s.name)
-	if now.Name != c.Name {
-		p.addRefusal(c.Where, fmt.Sprintf("server %s: storage %q cannot take the place of %q while the relay runs", s.name, c.Name, now.Name), copyFirst)
-		return
-	}
-	if names := changedLocations(now, c); len(names) > 0 {
-		p.addRefusal(c.Where, fmt.Sprintf("server %s: %s of storage %q may lead to other data and cannot change while the relay runs", s.name, strings.Join(names, ", "), c.Name), copyFirst)
+	if what := otherStore(s.name, s.store.cfg, c); what != "" {
+		p.addRefusal(c.Where, what+" while the relay runs", fmt.Sprintf(`stop the relay, copy the data with "cwtch-relay storage copy", and start it with the new block; or give this block to another server than %s`, s.name))
 		return
 	}
 	p.planPlugin(s, s.store, c)
+}
+
+// otherStore says why another storage block may put a server on other data; empty if it does not.
+func otherStore(name string, now, next PluginConfig) string {
+	if now.Name != next.Name {
+		return fmt.Sprintf("server %s: storage %q cannot take the place of %q", name, next.Name, now.Name)
+	}
+	if names := changedLocations(now, next); len(names) > 0 {
+		return fmt.Sprintf("server %s: %s of storage %q may lead to other data and cannot change", name, strings.Join(names, ", "), next.Name)
+	}
+	return ""
+}
+
+// refuseOtherStore refuses an edit that may put a server on other data, whether it runs or not,
+// once its store has been used. It allows a store that "storage copy" has made, and any after
+// "storage accept": a start checks that it is the right one. It allows to go back to the plugin
+// that the server ran on last, too.
+func refuseOtherStore(now, next ServerConfig) *Refusal {
+	known, used, err := loadMark(now.Dir)
+	back := known.Plugin == next.Storage.Name && known.Plugin != now.Storage.Name
+	if !used || err == nil && (known.Copy != nil || back) || now.Fault != nil {
+		return nil
+	}
+	what := otherStore(now.Name, now.Storage, next.Storage)
+	if what == "" {
+		return nil
+	}
+	return &Refusal{next.Storage.Where, what + ", since the server has messages there",
+		fmt.Sprintf(`stop the relay and copy them with "cwtch-relay storage copy" first; or, to go on without them, run "cwtch-relay storage accept -server %s" first`, now.Name)}
 }
 
 // previewTimeout bounds how long a plan waits for a store to say what would be deleted.
