@@ -37,6 +37,26 @@ func (e *Error) Error() string {
 	return strings.Join(texts, "\n\n")
 }
 
+// Brief returns the first diagnostic on one line, and counts the others.
+func (e *Error) Brief() string {
+	if len(e.Diagnostics) == 0 {
+		return ""
+	}
+	d := e.Diagnostics[0]
+	text := fmt.Sprintf("%s (on %s line %d, column %d)", d.Summary, printableText(d.Range.File, maxText), d.Range.Line, d.Range.Column)
+	if d.Hint != "" {
+		text += "; hint: " + d.Hint
+	}
+	switch more := len(e.Diagnostics) - 1; more {
+	case 0:
+		return text
+	case 1:
+		return strings.TrimSuffix(text, ".") + "; and 1 more mistake"
+	default:
+		return fmt.Sprintf("%s; and %d more mistakes", strings.TrimSuffix(text, "."), more)
+	}
+}
+
 // Diagnostic is one mistake in a configuration file.
 type Diagnostic struct {
 	// Summary says what is wrong, in a few words.

@@ -436,3 +436,25 @@ func TestCheckRemoval(t *testing.T) {
 		}
 	}
 }
+
+// Where one line is allowed, the first mistake is told, and the others are counted.
+func TestBrief(t *testing.T) {
+	_, dir := writeServers(t, withServersDir, nil)
+	for text, want := range map[string]string{
+		"server \"a\" {\n  foo = 1\n}\n":                       "",
+		"server \"a\" {\n  foo = 1\n  bar = 2\n}\n":            "; and 1 more mistake",
+		"server \"a\" {\n  foo = 1\n  bar = 2\n  baz = 3\n}\n": "; and 2 more mistakes",
+	} {
+		writeServer(t, filepath.Join(dir, "a.hcl"), text)
+		_, err := Load(filepath.Join(filepath.Dir(dir), "server.hcl"), testPlugins)
+		wrong, ok := errors.AsType[*Error](err)
+		if !ok {
+			t.Fatal(err)
+		}
+		got := wrong.Brief()
+		if !strings.HasPrefix(got, "unknown option \"foo\" (on ") || !strings.Contains(got, "a.hcl line 2, column 3)") || strings.Contains(got, "\n") ||
+			!strings.HasSuffix(got, want) || want == "" && strings.Contains(got, "more mistake") {
+			t.Errorf("got %q", got)
+		}
+	}
+}

@@ -145,7 +145,7 @@ func checkWithoutRelay(ctx context.Context, path, dataDir string, cfg *loadedCon
 	}
 	m.TorDir, m.Limits = torDir(cfg.Network), cfg.Limits
 	for _, s := range cfg.Servers {
-		m.Servers = append(m.Servers, doctor.Server{Name: s.Name, Dir: s.Dir, KeepFree: s.Retention.KeepFree})
+		m.Servers = append(m.Servers, doctor.Server{Name: s.Name, Dir: s.Dir, KeepFree: s.Retention.KeepFree, Off: !s.Autostart})
 	}
 	checks := m.Check()
 	switch t := cfg.Network.Tor; {

@@ -114,6 +114,9 @@ func printBundle(ctx context.Context, args []string, stdout, stderr io.Writer) e
 		return server.Storage.Fault
 	}
 	b, err := bundleOf(cfg.Config, server)
+	if errors.Is(err, identity.ErrLocked) { // the relay may have the keys
+		b, err = askForBundle(ctx, f.config, cfg.DataDir, server.Name)
+	}
 	if err != nil {
 		return err
 	}
@@ -128,6 +131,22 @@ func printBundle(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	}
 	_, err = fmt.Fprintln(stdout, b)
 	return err
+}
+
+// askForBundle asks the relay for the bundle of a protected server.
+func askForBundle(ctx context.Context, path, dataDir, name string) (b bundle.Bundle, err error) {
+	text, err := manager.AskBundle(ctx, dataDir, name)
+	if errors.Is(err, manager.ErrNotRunning) {
+		return b, command.WithHint(fmt.Errorf("the keys of server %s are protected with a passphrase, and no relay runs that has them", name),
+			"start the relay, and unlock it with: "+pathname.Command("cwtch-relay", "server", "unlock", name, "-config", path))
+	}
+	if errors.Is(err, identity.ErrLocked) {
+		return b, command.WithHint(fmt.Errorf("server %s is locked", name), "unlock it with: "+pathname.Command("cwtch-relay", "server", "unlock", name, "-config", path))
+	}
+	if err != nil {
+		return b, err
+	}
+	return bundle.Parse(text)
 }
 
 func pickServer(cfg *config.Config, name string) (config.Server, error) {

@@ -28,13 +28,13 @@ type serverList struct {
 
 // listedServer is what server list and server show say of a server, of a relay that runs or not.
 type listedServer struct {
-	Name        string         `json:"name"`
-	State       manager.State  `json:"state"`
-	Address     identity.Onion `json:"address,omitempty"`
-	Description string         `json:"description,omitempty"`
-	Autostart   bool           `json:"autostart"`
-	Protected   bool           `json:"protected"`
-	Deleting    bool           `json:"deleting,omitempty"`
+	Name        string        `json:"name"`
+	State       manager.State `json:"state"`
+	Address     string        `json:"address,omitempty"` // with .onion
+	Description string        `json:"description,omitempty"`
+	Autostart   *bool         `json:"autostart,omitempty"` // absent while its file cannot be used
+	Protected   bool          `json:"protected"`
+	Deleting    bool          `json:"deleting,omitempty"`
 	// Messages is absent while nobody knows it: the store is not open, or does not answer.
 	Messages    *uint64 `json:"messages,omitempty"`
 	Bytes       *uint64 `json:"bytes,omitempty"` // on the disk
@@ -116,8 +116,11 @@ func collectServers(ctx context.Context, path string) (serverList, error) {
 // newListedServer is a server of a status.
 func newListedServer(s manager.ServerStatus) listedServer {
 	l := listedServer{
-		Name: s.Name, State: s.State, Address: s.Address, Description: s.Description, Autostart: s.Autostart,
+		Name: s.Name, State: s.State, Address: onionAddress(s.Address), Description: s.Description,
 		Protected: s.Protected, Deleting: s.Deleting, File: s.File, Problem: s.Problem,
+	}
+	if !s.Unreadable {
+		l.Autostart = &s.Autostart
 	}
 	if r := s.Relay; r != nil {
 		l.Connections = &r.BoardConnections.Open
@@ -221,7 +224,15 @@ func (s listedServer) describeAddress() string {
 	if s.Address == "" {
 		return "-"
 	}
-	return string(s.Address) + ".onion"
+	return s.Address
+}
+
+// onionAddress is an address as people and programs give it to others; empty if it is not known.
+func onionAddress(o identity.Onion) string {
+	if o == "" {
+		return ""
+	}
+	return string(o) + ".onion"
 }
 
 func (s listedServer) describeMessages() string {
@@ -266,7 +277,7 @@ func writeServerDetails(out io.Writer, s listedServer) error {
 	if s.Connections != nil {
 		fmt.Fprintf(w, "connections\t%d\n", *s.Connections)
 	}
-	fmt.Fprintf(w, "starts with the relay\t%s\n", yesOrNo(s.Autostart))
+	fmt.Fprintf(w, "starts with the relay\t%s\n", describeAutostart(s.Autostart))
 	fmt.Fprintf(w, "passphrase\t%s\n", map[bool]string{true: "set", false: "none"}[s.Protected])
 	fmt.Fprintf(w, "file\t%s\n", cmp.Or(s.File, "-"))
 	if s.Bundle != "" {
@@ -278,8 +289,11 @@ func writeServerDetails(out io.Writer, s listedServer) error {
 	return w.Flush()
 }
 
-func yesOrNo(v bool) string {
-	if v {
+func describeAutostart(v *bool) string {
+	switch {
+	case v == nil:
+		return "not known"
+	case *v:
 		return "yes"
 	}
 	return "no"

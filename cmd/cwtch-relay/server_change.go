@@ -22,12 +22,12 @@ import (
 
 // serverChange is what a command that changes a server prints as JSON.
 type serverChange struct {
-	Server  string         `json:"server"`
-	Change  string         `json:"change"`  // "added", "edited", "started", "stopped", "unlocked", "deleted", "passphrase" or "nothing"
-	Running bool           `json:"running"` // whether a relay made the change
-	Address identity.Onion `json:"address,omitempty"`
-	Bundle  string         `json:"bundle,omitempty"` // the text that clients import
-	Plan    *manager.Plan  `json:"plan,omitempty"`   // what the relay did
+	Server  string        `json:"server"`
+	Change  string        `json:"change"`            // "added", "edited", "started", "stopped", "unlocked", "deleted", "passphrase" or "nothing"
+	Running bool          `json:"running"`           // whether a relay made the change
+	Address string        `json:"address,omitempty"` // with .onion
+	Bundle  string        `json:"bundle,omitempty"`  // the text that clients import
+	Plan    *manager.Plan `json:"plan,omitempty"`    // what the relay did
 }
 
 // changeNothing is the change of a command that had nothing to do.
@@ -325,7 +325,7 @@ func (f *serverFlags) confirmDeletion(ctx context.Context, running bool, s liste
 	}
 	fmt.Fprintf(stderr, "This deletes server %s for ever:\n", s.Name)
 	if s.Address != "" {
-		fmt.Fprintf(stderr, "  its address %s.onion, at which nobody can reach it any more\n", s.Address)
+		fmt.Fprintf(stderr, "  its address %s, at which nobody can reach it any more\n", s.Address)
 	}
 	switch {
 	case s.Messages != nil && s.Bytes != nil:
@@ -377,7 +377,7 @@ func (f *serverFlags) printPlan(c serverChange, stdout io.Writer) error {
 			said += "; " + s.Note
 		}
 		if b, err := bundle.Parse(s.Bundle); s.Bundle != "" && err == nil {
-			c.Address, c.Bundle = b.Board, s.Bundle
+			c.Address, c.Bundle = onionAddress(b.Board), s.Bundle
 		}
 	}
 	if err := f.printChange(c, said, stdout); err != nil || f.JSON || c.Change != "edited" {
@@ -417,7 +417,7 @@ func (f *serverFlags) printChange(c serverChange, said string, stdout io.Writer)
 	}
 	fmt.Fprintf(stdout, "server %s %s\n", c.Server, said)
 	if c.Bundle != "" {
-		fmt.Fprintf(stdout, "  address  %s.onion\n  bundle   %s\n", c.Address, c.Bundle)
+		fmt.Fprintf(stdout, "  address  %s\n  bundle   %s\n", c.Address, c.Bundle)
 	}
 	return nil
 }

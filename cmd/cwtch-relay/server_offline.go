@@ -114,7 +114,7 @@ func (f *serverFlags) addOffline(ctx context.Context, n manager.NewServer, stdou
 			return err
 		}
 		b, err := signBundle(keys)
-		c.Address, c.Bundle = b.Board, b.String()
+		c.Address, c.Bundle = onionAddress(b.Board), b.String()
 		return err
 	})
 	if err != nil {

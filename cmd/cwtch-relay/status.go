@@ -13,6 +13,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/doctor"
 	"github.com/cwtch-relay/cwtch-relay/core/exchange"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
@@ -54,6 +55,9 @@ func printStatus(ctx context.Context, args []string, stdout, stderr io.Writer) e
 		return err
 	}
 	if f.JSON {
+		for i := range st.Servers { // as everywhere else
+			st.Servers[i].Address = identity.Onion(onionAddress(st.Servers[i].Address))
+		}
 		err = command.PrintJSON(stdout, st)
 	} else {
 		err = writeStatus(stdout, st, view, time.Now())

@@ -36,6 +36,7 @@ type Server struct {
 	Name     string
 	Dir      string // with its keys
 	KeepFree uint64 // of its retention; 0: the default
+	Off      bool   // it is not to run now, and needs no memory and no connections
 }
 
 // Check checks the machine. Without Limits it leaves out memory and open files, since nobody
@@ -166,23 +167,44 @@ func (m Machine) checkMemory() Check {
 	if have == 0 {
 		return passed("memory", "this system does not tell how much there is")
 	}
+	servers := m.countRunning()
 	// An estimate on the safe side: relay and store of a quiet server take some 15 MB, and tor
 	// several times that.
-	least := uint64(96<<20) + uint64(len(m.Servers))*(32<<20)
-	// See "Memory" in docs/operations.md.
+	least := uint64(96<<20) + servers*(32<<20)
+	// See "Memory" in docs/operations.md. Strangers may fill all servers at once.
 	connection := uint64(m.Limits.ReaderBuffer) + 106<<10
-	queue := uint64(m.Limits.QueueBytes)
-	most := uint64(m.Limits.Connections)*connection + queue
+	queues := servers * uint64(m.Limits.QueueBytes)
+	most := servers*uint64(m.Limits.Connections)*connection + queues
+	hold := fmt.Sprintf("strangers can make %s hold %s", countOf(int(servers), "server"), formatBytes(most))
+	if servers > 1 {
+		hold += " together"
+	}
 	switch {
 	case have < least:
-		return failed("memory", fmt.Sprintf("there are %s (%s), and %s need %s", formatBytes(have), by, countOf(len(m.Servers), "server"), formatBytes(least)),
+		return failed("memory", fmt.Sprintf("there are %s (%s), and %s need %s", formatBytes(have), by, countOf(int(servers), "server"), formatBytes(least)),
 			"give the relay more memory, or run fewer servers")
 	case have-least < most:
-		fits := (have - least - min(have-least, queue)) / connection / 64 * 64
-		return failed("memory", fmt.Sprintf("there are %s (%s), and strangers can make one server hold %s", formatBytes(have), by, formatBytes(most)),
-			fmt.Sprintf("write connections = %d in the limits block, or give the relay more memory", max(64, fits)))
+		fits := (have - least - min(have-least, queues)) / connection / servers / 64 * 64
+		do := fmt.Sprintf("write connections = %d in the limits block, which holds for each server, or give the relay more memory", fits)
+		if fits < 64 {
+			do = "give the relay more memory, or run fewer servers"
+			if m.Limits.Connections > 64 {
+				do = "write connections = 64 in the limits block, and " + do
+			}
+		}
+		return failed("memory", fmt.Sprintf("there are %s (%s), and %s", formatBytes(have), by, hold), do)
 	}
-	return passed("memory", fmt.Sprintf("%s (%s); strangers can make each server hold %s", formatBytes(have), by, formatBytes(most)))
+	return passed("memory", fmt.Sprintf("%s (%s); %s", formatBytes(have), by, hold))
+}
+
+// countRunning counts the servers that run or are to run.
+func (m Machine) countRunning() (n uint64) {
+	for _, s := range m.Servers {
+		if !s.Off {
+			n++
+		}
+	}
+	return n
 }
 
 // checkOpenFiles compares how many files the relay may open with what it needs.
@@ -195,13 +217,14 @@ func (m Machine) checkOpenFiles() Check {
 	if err != nil {
 		return failed("open files", err.Error(), "report this: it is a defect of this program")
 	}
-	need := uint64(2*m.Limits.Connections + 256 + 32*len(m.Servers))
+	servers := m.countRunning()
+	need := servers*(2*uint64(m.Limits.Connections)+32) + 256
 	if have < need {
 		better := uint64(1024)
 		for better < need {
 			better *= 2
 		}
-		return failed("open files", fmt.Sprintf("the relay may open %d files, and %d connections at each of two onions need %d", have, m.Limits.Connections, need),
+		return failed("open files", fmt.Sprintf("the relay may open %d files, and %d connections at each of the two onions of %s need %d", have, m.Limits.Connections, countOf(int(servers), "server"), need),
 			fmt.Sprintf("write LimitNOFILE=%d in the unit of systemd, or lower connections in the limits block", better))
 	}
 	return passed("open files", fmt.Sprintf("the relay may open %d", have))

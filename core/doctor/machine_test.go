@@ -132,8 +132,20 @@ func TestMachine(t *testing.T) {
 		}, "memory", "100 MiB (by the cgroup), and 1 server need 128 MiB", "more memory"},
 		"memory for few": {func(_ *testing.T, m *Machine) {
 			m.available = func() (uint64, string) { return gib, "of this machine" }
-		}, "memory", "strangers can make one server hold 1.5 GiB", "write connections = 2304 in"},
-		"files": {func(_ *testing.T, m *Machine) { m.maxFiles = func() (uint64, error) { return 4096, nil } }, "open files", "may open 4096 files, and 4096 connections at each of two onions need 8480", "LimitNOFILE=16384"},
+		}, "memory", "strangers can make 1 server hold 1.5 GiB", "write connections = 2304 in"},
+		"memory for many": {func(_ *testing.T, m *Machine) {
+			m.available = func() (uint64, string) { return 4 * gib, "of this machine" }
+			m.Servers = append(m.Servers, m.Servers[0], m.Servers[0], Server{Dir: m.Servers[0].Dir, Off: true})
+		}, "memory", "strangers can make 3 servers hold 4.4 GiB together", "write connections = 3456 in the limits block, which holds for each server"},
+		"memory for none": {func(_ *testing.T, m *Machine) {
+			m.available = func() (uint64, string) { return 100 * mib, "of this machine" }
+			m.Servers[0].Off = true
+		}, "", "", ""},
+		"files of many": {func(_ *testing.T, m *Machine) {
+			m.maxFiles = func() (uint64, error) { return 16384, nil }
+			m.Servers = append(m.Servers, m.Servers[0])
+		}, "open files", "4096 connections at each of the two onions of 2 servers need 16704", "LimitNOFILE=32768"},
+		"files": {func(_ *testing.T, m *Machine) { m.maxFiles = func() (uint64, error) { return 4096, nil } }, "open files", "may open 4096 files, and 4096 connections at each of the two onions of 1 server need 8480", "LimitNOFILE=16384"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := healthyMachine(t)

@@ -169,7 +169,7 @@ func (m *Manager) listServers() []ServerStatus {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	list := make([]ServerStatus, len(m.servers))
-	for i, s := range m.servers {
+	for i, s := range m.sortedServers() {
 		list[i] = s.knownStatus()
 	}
 	return list

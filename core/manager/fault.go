@@ -65,5 +65,14 @@ func (s *server) problemText(fault error) string {
 	return strings.TrimSuffix(strings.TrimPrefix(oneLine(fault), "server "+s.name+": "), ".")
 }
 
-// oneLine is an error without line breaks.
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+// oneLine is an error without line breaks. Of several mistakes it has the first, and counts the others.
+func oneLine(err error) string {
+	text := err.Error()
+	if brief, ok := errors.AsType[interface {
+		error
+		Brief() string
+	}](err); ok {
+		text = strings.Replace(text, brief.Error(), brief.Brief(), 1)
+	}
+	return strings.Join(strings.Fields(text), " ")
+}

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 )
@@ -136,7 +138,7 @@ func (o Offline) allowDeletion(dir string, passphrase []byte) error {
 	return err
 }
 
-// ListServers returns the servers of the configuration as [Status] would list them.
+// ListServers returns the servers of the configuration as [Status] would list them, by name.
 func (o Offline) ListServers() []ServerStatus {
 	list := make([]ServerStatus, len(o.Config.Servers))
 	for i, c := range o.Config.Servers {
@@ -150,5 +152,6 @@ func (o Offline) ListServers() []ServerStatus {
 		}
 		list[i] = s.knownStatus()
 	}
+	slices.SortFunc(list, func(a, b ServerStatus) int { return strings.Compare(a.Name, b.Name) })
 	return list
 }

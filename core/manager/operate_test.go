@@ -577,3 +577,24 @@ func TestDeleteWithABrokenConfiguration(t *testing.T) {
 	}
 	h.wantNothingLeft(f, "a")
 }
+
+// The order of servers is by name, whether a relay runs or not and whenever they were added. Of a
+// server whose file cannot be used nothing is invented.
+func TestOrderAndFactsOfServers(t *testing.T) {
+	h, f := newOperatedRelay(t)
+	h.addFile(f, NewServer{Name: "b", Autostart: true, Storage: "broken"})
+	m := h.startOperated(f)
+	for _, name := range []string{"c", "a"} {
+		if _, err := m.AddServer(t.Context(), NewServer{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for from, list := range map[string][]ServerStatus{"status": m.Status(t.Context()).Servers, "servers": m.listServers(), "files": Offline{h.load(f)}.ListServers()} {
+		if len(list) != 3 || list[0].Name != "a" || list[1].Name != "b" || list[2].Name != "c" {
+			t.Fatalf("%s: got %+v", from, list)
+		}
+		if list[0].Unreadable || !list[1].Unreadable || list[1].Autostart || list[1].Problem == "" {
+			t.Errorf("%s: got %+v", from, list[1])
+		}
+	}
+}

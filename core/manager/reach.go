@@ -246,7 +246,7 @@ func (m *Manager) describeMachine() doctor.Machine {
 	defer m.mu.Unlock()
 	machine := doctor.Machine{Config: m.cfg.Path, DataDir: m.cfg.DataDir, TorDir: m.cfg.Network.Dir, Limits: m.cfg.Limits}
 	for _, s := range m.servers {
-		machine.Servers = append(machine.Servers, doctor.Server{Name: s.name, Dir: s.dir, KeepFree: s.retention.KeepFree})
+		machine.Servers = append(machine.Servers, doctor.Server{Name: s.name, Dir: s.dir, KeepFree: s.retention.KeepFree, Off: s.halted != "" || s.deleting})
 	}
 	if machine.Config != "" && !filepath.IsAbs(machine.Config) { // as the relay was started
 		machine.Config, _ = filepath.Abs(machine.Config)
@@ -314,7 +314,7 @@ func (m *Manager) Doctor(ctx context.Context) []doctor.Check {
 func (m *Manager) serverNames() (names []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, s := range m.servers {
+	for _, s := range m.sortedServers() {
 		names = append(names, s.name)
 	}
 	return names

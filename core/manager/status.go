@@ -3,6 +3,8 @@ package manager
 import (
 	"context"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -42,9 +44,10 @@ type ServerStatus struct {
 	Name        string `json:"name"`
 	State       State  `json:"state"`
 	Description string `json:"description,omitempty"`
-	Autostart   bool   `json:"autostart"`           // it starts with the relay
-	Protected   bool   `json:"protected,omitempty"` // its keys need a passphrase
-	Deleting    bool   `json:"deleting,omitempty"`  // it was deleted, and not everything could be removed yet
+	Autostart   bool   `json:"autostart"`            // it starts with the relay
+	Unreadable  bool   `json:"unreadable,omitempty"` // its file cannot be used: Autostart and Storage are not known
+	Protected   bool   `json:"protected,omitempty"`  // its keys need a passphrase
+	Deleting    bool   `json:"deleting,omitempty"`   // it was deleted, and not everything could be removed yet
 	// Address is that of its board; empty until it has keys, and while the keys of a protected
 	// server have never been unlocked.
 	Address identity.Onion `json:"address,omitempty"`
@@ -80,9 +83,10 @@ func (m *Manager) Status(ctx context.Context) Status {
 	if m.network != nil {
 		st.Network = new(m.network.Status())
 	}
-	relays := make([]*relay.Server, len(m.servers))
-	st.Servers = make([]ServerStatus, len(m.servers))
-	for i, s := range m.servers {
+	servers := m.sortedServers()
+	relays := make([]*relay.Server, len(servers))
+	st.Servers = make([]ServerStatus, len(servers))
+	for i, s := range servers {
 		relays[i] = s.relay
 		st.Servers[i] = s.knownStatus()
 	}
@@ -98,11 +102,17 @@ func (m *Manager) Status(ctx context.Context) Status {
 	return st
 }
 
+// sortedServers returns the servers by name, which is the order in which everybody is told of them;
+// the caller holds Manager.mu.
+func (m *Manager) sortedServers() []*server {
+	return slices.SortedFunc(slices.Values(m.servers), func(a, b *server) int { return strings.Compare(a.name, b.name) })
+}
+
 // knownStatus is what is known of a server without asking its store; the caller holds
 // Manager.mu.
 func (s *server) knownStatus() ServerStatus {
 	st := ServerStatus{
-		Name: s.name, State: s.state(), Description: s.cfg.Description, Autostart: !s.cfg.NoAutostart, Protected: s.protected,
+		Name: s.name, State: s.state(), Description: s.cfg.Description, Autostart: !s.cfg.NoAutostart && s.cfg.Fault == nil, Unreadable: s.cfg.Fault != nil, Protected: s.protected,
 		Address: s.address, File: s.cfg.File, Deleting: s.deleting, Problem: s.problem, Storage: s.storeStatus(), Reachability: s.reachability(),
 	}
 	if s.keeper != nil {
