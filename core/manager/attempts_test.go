@@ -84,7 +84,7 @@ func TestRightPassphraseDoesNotCount(t *testing.T) {
 			if try(false) == nil {
 				wrong++
 				if wrong < attemptsAtOnce { // the last one is left for the owner
-					try(true) //nolint:errcheck // it counts only if it is let in
+					try(true)
 				}
 			} else {
 				time.Sleep(time.Second)

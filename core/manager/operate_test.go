@@ -519,6 +519,7 @@ func TestEditKeepsTheStoreOfAServer(t *testing.T) {
 	}
 	h.acceptStore("running") // a new one is in memory
 	m = h.startOperated(f)
+	h.waitUntilRunning(m, "running")
 	h.mustPlan(m.StopServer(t.Context(), "stopped"))
 	other := ServerChange{Storage: new("other")}
 	for name, state := range map[string]State{"running": StateRunning, "stopped": StateStopped, "locked": StateLocked} {
