@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
@@ -47,28 +49,38 @@ type reportedResult struct {
 
 var errNotConforming = errors.New("the plugin does not keep the contract")
 
+func testCommand() *cli.Command {
+	return &cli.Command{
+		Name: "test", ArgsUsage: "PATH|KIND/NAME", Usage: "check that a plugin keeps the protocol and the contract of its kind",
+		Description: "PATH is a program, and KIND/NAME a plugin that $CWTCH_REATTACH_PLUGINS names.",
+		Flags: append(command.GrantFlags(),
+			command.PathFlag("config", "an empty block", "Configure the plugin with what `FILE` has, as it would stand in its block."),
+			command.PathFlag("invalid", "", "Check that the plugin refuses what `FILE` has, as it would stand in its block."),
+			&cli.StringFlag{Name: "run", DefaultText: "all", Usage: "Run the checks whose name matches the `REGEXP`."},
+			&cli.StringFlag{Name: "claim", Usage: "Check what a peersync plugin promises besides: `CLAIMS` of converges,resumes."},
+			&cli.BoolFlag{Name: "trace", Usage: "Print the calls of each check on standard error."},
+			&cli.StringFlag{Name: "shows", Usage: "Read the numbers of a stats plugin from `URL|FILE`, below its directory."},
+			&cli.StringFlag{Name: "prefix", Usage: "Take the numbers of -shows whose names begin with `TEXT`."},
+			command.JSONFlag()),
+		Action: command.Action(testPlugin),
+	}
+}
+
 // testPlugin runs the conformance suites against any plugin.
-func testPlugin(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := command.NewFlags()
-	body := f.Path("config")
-	invalidBody := f.Path("invalid")
-	traced := f.Bool("trace", false, "")
-	only := f.String("run", "", "")
-	claimed := f.String("claim", "", "")
-	granted := f.Grants()
-	shown := addStatsOutput(f)
-	named, err := f.ParseArgs(args, "PATH")
+func testPlugin(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	granted, err := command.ReadGrants(c)
 	if err != nil {
 		return err
 	}
-	pattern, err := regexp.Compile(*only)
+	asJSON, shown := c.Bool("json"), &statsOutput{at: c.String("shows"), prefix: c.String("prefix")}
+	pattern, err := regexp.Compile(c.String("run"))
 	if err != nil {
 		return command.UsageError{Text: "-run: " + err.Error()}
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 
-	name, err := command.CheckPath(named[0])
+	name, err := command.CheckPath(c.Args().First())
 	if err != nil {
 		return err
 	}
@@ -76,41 +88,41 @@ func testPlugin(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	if err != nil {
 		return err
 	}
-	run := testReport{Plugin: s.description, Path: named[0], Sandbox: s.attach == nil && !granted.Unconfined}
+	run := testReport{Plugin: s.description, Path: name, Sandbox: s.attach == nil && !granted.Unconfined}
 	if s.attach != nil {
 		run.Attached = s.attach.PID
 	}
 	if err := shown.validate(run.Plugin.Kind); err != nil {
 		return err
 	}
-	if run.Claims, err = parseClaims(*claimed, run.Plugin.Kind); err != nil {
+	if run.Claims, err = parseClaims(c.String("claim"), run.Plugin.Kind); err != nil {
 		return err
 	}
-	values, err := readBody(*body, run.Plugin.Schema)
+	values, err := readBody(c.String("config"), run.Plugin.Schema)
 	if err != nil {
 		return err
 	}
-	invalid, err := readBody(*invalidBody, run.Plugin.Schema)
+	invalid, err := readBody(c.String("invalid"), run.Plugin.Schema)
 	if err != nil {
 		return err
 	}
 	var t *tracer
-	if *traced {
+	if c.Bool("trace") {
 		t = &tracer{w: stderr}
 	}
 	checks := selectChecks(s.buildChecks(values, invalid, t, shown, run.Claims), pattern)
 	begin := time.Now()
-	if !f.JSON {
+	if !asJSON {
 		writeDescribed(stdout, run, len(checks))
 	}
 	run.Failed = plugintest.Evaluate(ctx, checks, func(r plugintest.Result) {
 		run.Results = append(run.Results, reportedResult{r.Check.Name, r.Check.Contract, r})
-		if !f.JSON {
+		if !asJSON {
 			writeResult(stdout, r)
 		}
 	})
 	switch {
-	case f.JSON:
+	case asJSON:
 		err = command.PrintJSON(stdout, run)
 	default:
 		err = writeSummary(stdout, run, time.Since(begin))

@@ -18,26 +18,35 @@ import (
 	"context"
 	"io"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 )
 
 func main() { command.Execute(runCommand) }
 
+const programName = "cwtch-plugin"
+
 func runCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	p := program()
-	return p.Report(p.Run(ctx, args, stdout, stderr), stdout, stderr)
+	err := command.Run(ctx, program(), args, stdout, stderr)
+	return command.Report(programName, err, command.WantsJSON(args), stderr)
 }
 
-// program has all commands.
-func program() command.Program {
-	return command.Program{
-		Name:  "cwtch-plugin",
-		Intro: "cwtch-plugin is for authors of plugins for cwtch-relay.",
-		Commands: []command.Command{
-			{Name: "new", Args: "KIND NAME [-lang go|python|node] [-dir DIR] [-module PATH] [-sdk DIR]", About: "write the first files of a plugin", Run: newPlugin},
-			{Name: "test", Args: "PATH|KIND/NAME [-config BODY] [-invalid BODY] [-run REGEXP] [-claim CLAIMS] [-trace] [-shows URL|FILE [-prefix TEXT]] [GRANTS] [-json]", About: "does a plugin keep the protocol and the contract of its kind? BODY is a file with what would stand in its block, or, for -invalid, what it has to refuse; CLAIMS are what a peersync plugin promises, of converges,resumes; FILE or URL is where a stats plugin shows its numbers; KIND/NAME is one that $CWTCH_REATTACH_PLUGINS names", Run: testPlugin},
-			{Name: "version", Args: "[-json]", About: "print the version", Run: command.PrintVersion("cwtch-plugin")},
+// program returns all commands, for one run.
+func program() *cli.Command {
+	return &cli.Command{
+		Name:        programName,
+		Usage:       "help authors of plugins for cwtch-relay",
+		Description: "It writes the first files of a plugin, and tests one against the contract of its kind.",
+		Commands: []*cli.Command{
+			newCommand(), testCommand(),
+			command.HelpCommand(), command.CompletionCommand(), command.VersionCommand(), command.ManualCommand(manualSections...),
 		},
-		Trailer: command.GrantsHelp,
 	}
+}
+
+// manualSections end the manual page.
+var manualSections = [][2]string{
+	{"EXIT STATUS", "0: all is well.\n\n1: an error, or a check that failed.\n\n2: wrong usage.\n\n78: the file of -config or -invalid is wrong."},
+	{"SEE ALSO", "cwtch-relay(1)"},
 }

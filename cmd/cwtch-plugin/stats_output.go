@@ -35,14 +35,6 @@ type statsOutput struct {
 	prefix string // of each name
 }
 
-// addStatsOutput adds its flags.
-func addStatsOutput(f *command.Flags) *statsOutput {
-	s := &statsOutput{}
-	f.StringVar(&s.at, "shows", "", "")
-	f.StringVar(&s.prefix, "prefix", "", "")
-	return s
-}
-
 // Bounds on what a plugin shows: the largest snapshot takes some 10 MiB as text.
 const (
 	maxShown     = 64 << 20

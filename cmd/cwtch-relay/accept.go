@@ -6,26 +6,28 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 )
 
 // runStorageAccept lets a server that refuses its store go on with it at the next start.
-func runStorageAccept(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags(stderr)
-	name := f.String("server", "", "")
-	if err := f.parseArgs(args); err != nil {
+func runStorageAccept(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	f, err := readFlags(c, stderr)
+	if err != nil {
 		return err
 	}
+	name := f.String("server")
 	cfg, err := loadTolerant(ctx, f.config)
 	if err != nil {
 		return err
 	}
-	server, err := pickServer(cfg.Config, *name)
+	server, err := pickServer(cfg.Config, name, f.nextCommand)
 	if err != nil {
 		return err
 	}
-	next := "cwtch-relay reload -config " + f.config
+	next := f.nextCommand("reload")
 	st, err := manager.AskStatus(ctx, cfg.DataDir)
 	switch {
 	case errors.Is(err, manager.ErrNotRunning):

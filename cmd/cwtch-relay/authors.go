@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 )
 
@@ -17,15 +19,15 @@ import (
 // memory, and does not link what only they need.
 const authorsProgram = "cwtch-plugin"
 
-// executeAuthors returns the Run of a command of authorsProgram: it becomes that program,
+// executeAuthors returns the action of a command of authorsProgram: it becomes that program,
 // which lies beside this one.
-func executeAuthors(name string) func(context.Context, []string, io.Writer, io.Writer) error {
-	return func(_ context.Context, args []string, _, _ io.Writer) error {
+func executeAuthors(name string) command.Func {
+	return func(_ context.Context, c *cli.Command, _, _ io.Writer) error {
 		self, err := os.Executable()
 		if err != nil {
 			return fmt.Errorf("find own binary: %w", err)
 		}
-		return executeBeside(self, name, args)
+		return executeBeside(self, name, c.Args().Slice())
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"slices"
@@ -57,10 +56,10 @@ func worstLevel(all []finding) (l level) {
 }
 
 // collectFindings returns what is wrong with a relay.
-func collectFindings(st manager.Status, now time.Time) []finding {
+func collectFindings(st manager.Status, now time.Time, next commandLine) []finding {
 	all := relayFindings(st, now)
 	for _, s := range st.Servers {
-		for _, f := range serverFindings(s, now) {
+		for _, f := range serverFindings(s, now, next) {
 			f.what = "server " + s.Name + ": " + f.what
 			all = append(all, f)
 		}
@@ -123,14 +122,14 @@ func describeOnion(c *manager.ConsoleOnion) string {
 const slowOpening = 10 * time.Second
 
 // serverFindings returns what is wrong with a server.
-func serverFindings(s manager.ServerStatus, now time.Time) (all []finding) {
+func serverFindings(s manager.ServerStatus, now time.Time, next commandLine) (all []finding) {
 	switch {
 	case s.Deleting:
 		return []finding{{critical, s.Problem, ""}}
 	case s.State == manager.StateStopped:
 		return nil // as its operator wants it
 	case s.State == manager.StateLocked:
-		return []finding{{warning, "it is locked, so nobody can reach it: cwtch-relay server unlock " + s.Name, s.Problem}}
+		return []finding{{warning, "it is locked, so nobody can reach it: " + next("server", "unlock", s.Name), s.Problem}}
 	}
 	if s.Relay == nil && s.Storage.State == supervise.Configuring && now.Sub(s.Storage.Since) >= slowOpening {
 		return []finding{{critical, fmt.Sprintf("its store has been opening for %s; it may take minutes to take over a file of an earlier release, once: wait, and do not reload", formatAge(now, s.Storage.Since)), ""}}
@@ -163,10 +162,10 @@ func serverFindings(s manager.ServerStatus, now time.Time) (all []finding) {
 		}
 	}
 	if r := s.Reachability; r != nil && !r.OK {
-		all = append(all, reachFinding(*r, now))
+		all = append(all, reachFinding(*r, now, next))
 	}
 	if r := s.Retention; r != nil {
-		all = append(all, retentionFindings(*r, now)...)
+		all = append(all, retentionFindings(*r, now, next)...)
 	}
 	for _, p := range s.Others {
 		all = append(all, otherFindings(p)...)
@@ -178,12 +177,12 @@ func serverFindings(s manager.ServerStatus, now time.Time) (all []finding) {
 }
 
 // reachFinding says that others cannot reach a server. A single attempt may fail by chance.
-func reachFinding(r doctor.Reachability, now time.Time) finding {
+func reachFinding(r doctor.Reachability, now time.Time, next commandLine) finding {
 	l := critical
 	if max(r.BoardFailures, r.TokenFailures) < 2 {
 		l = warning
 	}
-	return finding{l, fmt.Sprintf("it cannot be reached from outside, as of %s ago (cwtch-relay doctor tries again)", formatAge(now, r.At)), r.Problem}
+	return finding{l, fmt.Sprintf("it cannot be reached from outside, as of %s ago (%s tries again)", formatAge(now, r.At), next("doctor")), r.Problem}
 }
 
 // maxUnlinked is how long a peer may be away: many are off at night.
@@ -211,12 +210,12 @@ func isWrongClock(l replica.LinkStatus) bool {
 }
 
 // retentionFindings returns what keeps a server from removing old envelopes.
-func retentionFindings(r retention.Status, now time.Time) (all []finding) {
+func retentionFindings(r retention.Status, now time.Time, next commandLine) (all []finding) {
 	if r.Floor != nil && r.Floor.After(now) {
 		all = append(all, finding{critical, "posts are refused, because the store keeps nothing from before " + r.Floor.Format(dateLayout) + ": if the clock of this machine is behind, set it; otherwise wait, or copy the store, since a copy takes posts at once (cwtch-relay storage copy)", ""})
 	}
 	if r.Undecided {
-		all = append(all, finding{warning, "nothing is removed: the server has messages from before it had a retention, and the configuration does not say how much it keeps. Write a retention block for it, \"retention {}\" for the defaults; \"cwtch-relay reload -dry-run\" says what that deletes", ""})
+		all = append(all, finding{warning, "nothing is removed: the server has messages from before it had a retention, and the configuration does not say how much it keeps. Write a retention block for it, \"retention {}\" for the defaults; \"" + next("reload", "-dry-run") + "\" says what that deletes", ""})
 	}
 	for _, what := range []string{r.Waits, r.Tight} {
 		if what != "" {
@@ -270,15 +269,12 @@ func wantsCheck(args []string) bool {
 // printCheck prints one line for a monitor and returns the exit status. wrong is the error
 // of the command line, if it has one.
 func printCheck(ctx context.Context, f *flags, view statusView, wrong error, stdout io.Writer) error {
-	if errors.Is(wrong, flag.ErrHelp) {
-		return wrong
-	}
 	l, text := unknown, ""
 	if wrong == nil && (f.JSON || view.details) {
 		wrong = command.UsageError{Text: "-check goes with -config and -server only"}
 	}
 	if wrong == nil {
-		l, text = checkRelay(ctx, f.config, view.server)
+		l, text = checkRelay(ctx, f, view.server)
 	} else {
 		text = wrong.Error()
 	}
@@ -291,8 +287,8 @@ func printCheck(ctx context.Context, f *flags, view statusView, wrong error, std
 
 // checkRelay asks a relay for its status. A relay that does not run or answer is critical;
 // unknown means that the question could not be asked.
-func checkRelay(ctx context.Context, path, server string) (level, string) {
-	st, err := askStatus(ctx, path, server)
+func checkRelay(ctx context.Context, f *flags, server string) (level, string) {
+	st, err := askStatus(ctx, f.config, server)
 	var refused *manager.RefusedError
 	switch {
 	case errors.Is(err, manager.ErrNotRunning), errors.Is(err, manager.ErrNoAnswer), errors.As(err, &refused):
@@ -301,7 +297,7 @@ func checkRelay(ctx context.Context, path, server string) (level, string) {
 		return unknown, err.Error()
 	}
 	now := time.Now()
-	all := collectFindings(st, now)
+	all := collectFindings(st, now, f.nextCommand)
 	if len(all) == 0 {
 		return ok, fmt.Sprintf("%s, up %s", command.CountOf(len(st.Servers), "server"), formatAge(now, st.Since))
 	}

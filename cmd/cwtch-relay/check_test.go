@@ -126,7 +126,7 @@ func TestFindings(t *testing.T) {
 	} {
 		st := healthyStatus(2)
 		c.change(&st)
-		all := collectFindings(st, now)
+		all := collectFindings(st, now, relayCommand)
 		if got := worstLevel(all); got != c.want {
 			t.Errorf("%s: %s, want %s: %v", c.name, got.label(), c.want.label(), all)
 		}
@@ -135,7 +135,7 @@ func TestFindings(t *testing.T) {
 		}
 		// What a check finds is in the status, in front of what is well.
 		var out bytes.Buffer
-		if err := writeStatus(&out, st, statusView{}, now); err != nil {
+		if err := writeStatus(&out, st, statusView{next: relayCommand}, now); err != nil {
 			t.Fatal(err)
 		}
 		for _, label := range []level{warning, critical} {
@@ -151,7 +151,7 @@ func TestFindings(t *testing.T) {
 func TestManyServers(t *testing.T) {
 	st := healthyStatus(50)
 	var out bytes.Buffer
-	if err := writeStatus(&out, st, statusView{}, now); err != nil {
+	if err := writeStatus(&out, st, statusView{next: relayCommand}, now); err != nil {
 		t.Fatal(err)
 	}
 	if n := strings.Count(out.String(), "\n"); n != 53 {
@@ -159,7 +159,7 @@ func TestManyServers(t *testing.T) {
 	}
 	st.Servers[7].Storage.State, st.Servers[7].Storage.LastError = supervise.Backoff, "signal: killed"
 	out.Reset()
-	if err := writeStatus(&out, st, statusView{}, now); err != nil {
+	if err := writeStatus(&out, st, statusView{next: relayCommand}, now); err != nil {
 		t.Fatal(err)
 	}
 	_, details, found := strings.Cut(out.String(), "\nserver server07\n  PROBLEM ")
@@ -167,7 +167,7 @@ func TestManyServers(t *testing.T) {
 		t.Errorf("the status is\n%s", out.String())
 	}
 	out.Reset()
-	if err := writeStatus(&out, st, statusView{details: true}, now); err != nil {
+	if err := writeStatus(&out, st, statusView{details: true, next: relayCommand}, now); err != nil {
 		t.Fatal(err)
 	}
 	if n := strings.Count(out.String(), "\nserver server"); n != 50 {

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/urfave/cli/v3"
 	"golang.org/x/net/netutil"
 	"golang.org/x/sys/unix"
 
@@ -176,10 +177,23 @@ type openedConsole struct {
 	OnionProblem string `json:"onion_problem,omitempty"`
 }
 
+func consoleCommand() *cli.Command {
+	return &cli.Command{
+		Name: "console", Category: categoryRunning, Usage: "print an address that opens the console in a browser, once",
+		Description: "The address is that of the running relay. Whoever opens it controls the relay.",
+		Flags:       withConfig(), Action: command.Action(printConsole),
+		Commands: []*cli.Command{{
+			Name: "new-client", Usage: "draw the key of a client of the onion service of the console",
+			Description: "The public half is for onion_clients in the configuration, the private one for Tor Browser.",
+			Flags:       []cli.Flag{command.JSONFlag()}, Action: command.Action(newConsoleClient),
+		}},
+	}
+}
+
 // printConsole prints an address that opens the console of the running relay once.
-func printConsole(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags(stderr)
-	if err := f.parseArgs(args); err != nil {
+func printConsole(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	f, err := readFlags(c, stderr)
+	if err != nil {
 		return err
 	}
 	cfg, err := loadTolerant(ctx, f.config)
@@ -189,7 +203,7 @@ func printConsole(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	opened := openedConsole{}
 	if opened.Address, err = manager.AskConsole(ctx, cfg.DataDir); err != nil {
 		if errors.Is(err, manager.ErrNotRunning) {
-			return command.WithHint(err, "start it with: "+pathname.Command("cwtch-relay", "-config", f.config))
+			return command.WithHint(err, "start it with: "+f.nextCommand())
 		}
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 )
@@ -17,22 +19,18 @@ type consoleClient struct {
 
 // newConsoleClient draws the key of a client of the console's onion service and prints it. It
 // keeps nothing.
-func newConsoleClient(_ context.Context, args []string, stdout, stderr io.Writer) error {
-	f := command.NewFlags()
-	if _, err := f.ParseArgs(args); err != nil {
-		return err
+func newConsoleClient(_ context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	var client consoleClient
+	client.Public, client.Private = onion.NewClientKey()
+	if c.Bool("json") {
+		return command.PrintJSON(stdout, client)
 	}
-	var c consoleClient
-	c.Public, c.Private = onion.NewClientKey()
-	if f.JSON {
-		return command.PrintJSON(stdout, c)
-	}
-	if _, err := fmt.Fprintf(stdout, "public   %s\nprivate  %s\n", c.Public, c.Private); err != nil {
+	if _, err := fmt.Fprintf(stdout, "public   %s\nprivate  %s\n", client.Public, client.Private); err != nil {
 		return err
 	}
 	fmt.Fprintf(stderr, "For the configuration of the relay, which is restarted then:\n"+
 		"  console {\n    onion         = true\n    onion_clients = [\"%s\"]\n  }\n"+
 		"Tor Browser asks for the private key when it opens the address from: cwtch-relay console\n"+
-		"It is kept nowhere else, so it is not shown again. Make one for each browser.\n", c.Public)
+		"It is kept nowhere else, so it is not shown again. Make one for each browser.\n", client.Public)
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -14,17 +16,15 @@ import (
 
 // describePlugin prints what a plugin says of itself. It is for an operator who was given
 // a binary: it needs no configuration and no running relay.
-func describePlugin(ctx context.Context, args []string, stdout, _ io.Writer) error {
-	f := command.NewFlags()
-	granted := f.Grants()
-	named, err := f.ParseArgs(args, "PATH, or KIND/NAME of a built-in plugin")
+func describePlugin(ctx context.Context, c *cli.Command, stdout, _ io.Writer) error {
+	granted, err := command.ReadGrants(c)
 	if err != nil {
 		return err
 	}
 	origin := "built in"
-	d, ok := builtinNamed(named[0])
+	d, ok := builtinNamed(c.Args().First())
 	if !ok {
-		if origin, err = command.CheckPath(named[0]); err != nil {
+		if origin, err = command.CheckPath(c.Args().First()); err != nil {
 			return err
 		}
 		p, err := granted.Program(origin)
@@ -35,7 +35,7 @@ func describePlugin(ctx context.Context, args []string, stdout, _ io.Writer) err
 			return err
 		}
 	}
-	if f.JSON {
+	if c.Bool("json") {
 		return command.PrintJSON(stdout, d)
 	}
 	return writeDescription(stdout, d, origin)

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/config/schema"
@@ -20,15 +22,19 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
+func desktopCommand() *cli.Command {
+	return &cli.Command{
+		Name: "desktop", Category: categoryFirst, Usage: "run the relay of this user, and open its console in the browser",
+		Description: "It is for a person at a desktop: it makes a configuration if there is none, and runs the relay if it does not run yet.",
+		Flags:       []cli.Flag{command.JSONFlag()}, Action: command.Action(runDesktop),
+	}
+}
+
 // runDesktop opens the console of the relay of this user in the browser. It makes a
 // configuration if there is none, and runs the relay if it does not run yet. Without a terminal,
 // as after a click in the menu, a failure is shown in the browser.
-func runDesktop(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := command.NewFlags()
-	if _, err := f.ParseArgs(args); err != nil {
-		return err
-	}
-	err := openDesktop(ctx, f.JSON, stderr)
+func runDesktop(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	err := openDesktop(ctx, c.Bool("json"), stderr)
 	if err != nil && !errors.As(err, new(command.ExitStatus)) { // otherwise it was shown
 		showFailure(ctx, err, stderr)
 	}
@@ -55,7 +61,7 @@ func openDesktop(ctx context.Context, asJSON bool, stderr io.Writer) error {
 	if !errors.Is(err, manager.ErrNotRunning) {
 		return err
 	}
-	return serveConfig(ctx, path, asJSON, person{
+	return serveConfig(ctx, &flags{JSON: asJSON, config: path, given: true}, person{
 		opened: func(address string) { showConsole(address, stderr) },
 		failed: func(err error) { showFailure(ctx, err, stderr) },
 	})

@@ -8,12 +8,13 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/doctor"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
-	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // diagnosis is what the doctor command has found so far. People see each line when it is
@@ -47,14 +48,18 @@ func formatCheck(c doctor.Check) string {
 // joinLines is a text on one line.
 func joinLines(text string) string { return strings.Join(strings.Fields(text), " ") }
 
+func doctorCommand() *cli.Command {
+	return &cli.Command{
+		Name: "doctor", ArgsUsage: "[NAME]", Category: categoryRunning, Usage: "say what is wrong, what to do, and whether others reach the servers",
+		Description: "It checks configuration, files, clock, disks, memory and Tor, and whether others can reach the servers, or the one that is named. It prints one line each: ok, or what is wrong and what to do.",
+		Flags:       withConfig(), Action: command.Action(runDoctor), ShellComplete: completeServers,
+	}
+}
+
 // runDoctor checks the configuration, this machine and the running relay. The relay itself
 // checks what belongs to its process, such as its limits, and whether others reach it.
-func runDoctor(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags(stderr)
-	name, err := f.ParseOptional(args)
-	if err == nil {
-		err = f.findConfig()
-	}
+func runDoctor(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	f, err := readFlags(c, stderr)
 	if err != nil {
 		return err
 	}
@@ -62,7 +67,7 @@ func runDoctor(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	if !f.JSON {
 		d.lines = stdout
 	}
-	if err := d.examine(ctx, f.config, name); err != nil {
+	if err := d.examine(ctx, f, f.Args().First()); err != nil {
 		return err
 	}
 	if f.JSON {
@@ -77,7 +82,8 @@ func runDoctor(ctx context.Context, args []string, stdout, stderr io.Writer) err
 }
 
 // examine runs all checks. The error is that there is no such server.
-func (d *diagnosis) examine(ctx context.Context, path, name string) error {
+func (d *diagnosis) examine(ctx context.Context, f *flags, name string) error {
+	path := f.config
 	cfg, err := loadConfig(ctx, path)
 	d.add(checkConfig(path, cfg, err)...)
 	dataDir := ""
@@ -96,7 +102,7 @@ func (d *diagnosis) examine(ctx context.Context, path, name string) error {
 	checks, servers, err := manager.AskCheckMachine(ctx, dataDir)
 	if err != nil {
 		d.add(checkWithoutRelay(ctx, path, dataDir, cfg)...)
-		d.add(relayCheck(path, err))
+		d.add(relayCheck(f.nextCommand(), err))
 		return nil
 	}
 	d.add(checks...)
@@ -109,7 +115,7 @@ func (d *diagnosis) examine(ctx context.Context, path, name string) error {
 		if errors.As(err, &refused) {
 			checks = []doctor.Check{doctor.NotRunning(server, refused.Text)}
 		} else if err != nil {
-			d.add(relayCheck(path, err))
+			d.add(relayCheck(f.nextCommand(), err))
 			return nil
 		}
 		d.add(checks...)
@@ -159,11 +165,11 @@ func checkWithoutRelay(ctx context.Context, path, dataDir string, cfg *loadedCon
 }
 
 // relayCheck says why the relay was not asked, and what is not known because of that.
-func relayCheck(path string, err error) doctor.Check {
+func relayCheck(start string, err error) doctor.Check {
 	c := doctor.Check{Name: "relay", Text: fmt.Sprintf("%v; whether Tor is up and others can reach the servers was not checked", err), Do: "see its log, and restart it"}
 	switch {
 	case errors.Is(err, manager.ErrNotRunning):
-		c.Do = "start it: " + pathname.Command("cwtch-relay", "-config", path)
+		c.Do = "start it: " + start
 	case errors.As(err, new(*manager.RefusedError)):
 		c.Do = "restart the relay, if it is of another version"
 	}

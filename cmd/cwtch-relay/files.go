@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
@@ -22,25 +24,49 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
+func initCommand() *cli.Command {
+	return &cli.Command{
+		Name: "init", Category: categoryFirst, Usage: "write a configuration to start from",
+		Description: "It writes DIR/server.hcl, with every option present and commented. The first start makes the keys.",
+		Flags:       []cli.Flag{command.PathFlag("dir", "", "Make the directory `DIR` and write into it; required."), command.JSONFlag()},
+		Action:      command.Action(runInit),
+	}
+}
+
+func validateCommand() *cli.Command {
+	return &cli.Command{
+		Name: "validate", Category: categoryFirst, Usage: "check a configuration without running it",
+		Flags: withConfig(), Action: command.Action(runValidate),
+	}
+}
+
+func bundleCommand() *cli.Command {
+	return &cli.Command{
+		Name: "bundle", Category: categoryFirst, Usage: "print the text that clients import",
+		Description: "It reads the keys of the server, and makes them if the relay was never started.",
+		Flags: withConfig(
+			serverFlag("Print that of the server `NAME`.", "the only one"),
+			command.PathFlag("o", "standard output", "Write the text to `FILE`."),
+		),
+		Action: command.Action(printBundle),
+	}
+}
+
 // runInit writes a configuration to start from. The first start makes the keys, so a
 // copied configuration never means copied keys.
-func runInit(_ context.Context, args []string, stdout, _ io.Writer) error {
-	f := command.NewFlags()
-	dir := f.Path("dir")
-	if _, err := f.ParseArgs(args); err != nil {
-		return err
-	}
-	if *dir == "" {
+func runInit(_ context.Context, c *cli.Command, stdout, _ io.Writer) error {
+	dir := c.String("dir")
+	if dir == "" {
 		return command.UsageError{Text: "no directory given: say -dir DIR"}
 	}
-	err := durable.MakeDir(*dir, 0o700)
+	err := durable.MakeDir(dir, 0o700)
 	if errors.Is(err, fs.ErrPermission) {
-		return command.WithHint(fmt.Errorf("make the directory: %w", err), ownership.NotWritable(*dir))
+		return command.WithHint(fmt.Errorf("make the directory: %w", err), ownership.NotWritable(dir))
 	}
 	if err != nil {
 		return fmt.Errorf("make the directory: %w", err)
 	}
-	path := filepath.Join(*dir, "server.hcl")
+	path := filepath.Join(dir, "server.hcl")
 	err = durable.CreateFile(path, []byte(config.Template(builtInDescriptions())), 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return command.WithHint(fmt.Errorf("%s exists already and is left as it is", path), "give another directory, or move the file aside first")
@@ -48,7 +74,7 @@ func runInit(_ context.Context, args []string, stdout, _ io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if f.JSON {
+	if c.Bool("json") {
 		return command.PrintJSON(stdout, map[string]string{"config": path})
 	}
 	_, err = fmt.Fprintf(stdout, "wrote %s\n\n%s\n\nrun it with:  %s\n", path, describeRetention(), pathname.Command("cwtch-relay", "-config", path))
@@ -65,9 +91,9 @@ func describeRetention() string {
 		strings.Replace(defaults["max_age"], "d", " days", 1), strings.Replace(defaults["max_bytes"], "GiB", " GiB", 1), strings.Replace(defaults["max_count"], "000000", " million", 1))
 }
 
-func runValidate(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags(stderr)
-	if err := f.parseArgs(args); err != nil {
+func runValidate(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	f, err := readFlags(c, stderr)
+	if err != nil {
 		return err
 	}
 	cfg, err := loadConfig(ctx, f.config)
@@ -95,18 +121,17 @@ func runValidate(ctx context.Context, args []string, stdout, stderr io.Writer) e
 
 // printBundle prints what clients import, from the keys on disk. It makes the keys if the
 // relay was never started, so that an operator can hand out the text before.
-func printBundle(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags(stderr)
-	name := f.String("server", "", "")
-	file := f.Path("o")
-	if err := f.parseArgs(args); err != nil {
+func printBundle(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	f, err := readFlags(c, stderr)
+	if err != nil {
 		return err
 	}
+	name, file := f.String("server"), f.String("o")
 	cfg, err := loadTolerant(ctx, f.config)
 	if err != nil {
 		return err
 	}
-	server, err := pickServer(cfg.Config, *name)
+	server, err := pickServer(cfg.Config, name, f.nextCommand)
 	if err != nil {
 		return err
 	}
@@ -115,13 +140,13 @@ func printBundle(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	}
 	b, err := bundleOf(cfg.Config, server)
 	if errors.Is(err, identity.ErrLocked) { // the relay may have the keys
-		b, err = askForBundle(ctx, f.config, cfg.DataDir, server.Name)
+		b, err = askForBundle(ctx, f, cfg.DataDir, server.Name)
 	}
 	if err != nil {
 		return err
 	}
-	if *file != "" {
-		if err := durable.WriteOutput(*file, []byte(b.String()), 0o600); err != nil {
+	if file != "" {
+		if err := durable.WriteOutput(file, []byte(b.String()), 0o600); err != nil {
 			return fmt.Errorf("write the bundle: %w", err)
 		}
 		return nil
@@ -134,14 +159,14 @@ func printBundle(ctx context.Context, args []string, stdout, stderr io.Writer) e
 }
 
 // askForBundle asks the relay for the bundle of a protected server.
-func askForBundle(ctx context.Context, path, dataDir, name string) (b bundle.Bundle, err error) {
+func askForBundle(ctx context.Context, f *flags, dataDir, name string) (b bundle.Bundle, err error) {
 	text, err := manager.AskBundle(ctx, dataDir, name)
 	if errors.Is(err, manager.ErrNotRunning) {
 		return b, command.WithHint(fmt.Errorf("the keys of server %s are protected with a passphrase, and no relay runs that has them", name),
-			"start the relay, and unlock it with: "+pathname.Command("cwtch-relay", "server", "unlock", name, "-config", path))
+			"start the relay, and unlock it with: "+f.nextCommand("server", "unlock", name))
 	}
 	if errors.Is(err, identity.ErrLocked) {
-		return b, command.WithHint(fmt.Errorf("server %s is locked", name), "unlock it with: "+pathname.Command("cwtch-relay", "server", "unlock", name, "-config", path))
+		return b, command.WithHint(fmt.Errorf("server %s is locked", name), "unlock it with: "+f.nextCommand("server", "unlock", name))
 	}
 	if err != nil {
 		return b, err
@@ -149,9 +174,9 @@ func askForBundle(ctx context.Context, path, dataDir, name string) (b bundle.Bun
 	return bundle.Parse(text)
 }
 
-func pickServer(cfg *config.Config, name string) (config.Server, error) {
+func pickServer(cfg *config.Config, name string, next commandLine) (config.Server, error) {
 	if len(cfg.Servers) == 0 {
-		return config.Server{}, command.WithHint(errors.New("the configuration has no servers"), "add one: cwtch-relay server add NAME")
+		return config.Server{}, command.WithHint(errors.New("the configuration has no servers"), "add one: "+next("server", "add", "NAME"))
 	}
 	if name == "" && len(cfg.Servers) > 1 {
 		return config.Server{}, command.WithHint(errors.New("the configuration has several servers"), "say which one: -server "+cfg.Servers[0].Name)

@@ -10,25 +10,39 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/core/lab"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
+func labCommands() *cli.Command {
+	return &cli.Command{
+		Name: "lab", Category: categoryLab, Usage: "simulate relays that replicate a board",
+		Commands: []*cli.Command{{
+			Name: "run", ArgsUsage: "FILE…", Usage: "simulate the scenarios of files",
+			Description: "A scenario has relays that replicate a board, their links and their members.",
+			Flags: append(command.GrantFlags(),
+				command.PathFlag("o", "", "Write report.json and report.html into `DIR`."),
+				&cli.IntFlag{Name: "seeds", DefaultText: "as the file says", Usage: "Simulate each scenario `N` times."},
+				&cli.Uint64Flag{Name: "seed", DefaultText: "as the file says", Usage: "Begin with the seed `N`."},
+				&cli.IntFlag{Name: "workers", DefaultText: "one for each processor", Usage: "Run `N` simulations at a time."},
+				command.JSONFlag()),
+			Action: command.Action(runLab),
+		}},
+	}
+}
+
 // runLab simulates scenarios, prints what came of them, and writes reports.
-func runLab(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := command.NewFlags()
-	dir := f.Path("o")
-	workers := f.Int("workers", 0, "")
-	seeds := f.Int("seeds", 0, "")
-	first := f.Uint64("seed", 0, "")
-	granted := f.Grants()
-	paths, err := f.ParseList(args, "FILE, a scenario")
+func runLab(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	dir, workers, seeds, first := c.String("o"), c.Int("workers"), c.Int("seeds"), c.Uint64("seed")
+	granted, err := command.ReadGrants(c)
 	if err != nil {
 		return err
 	}
-	if *workers < 0 || *seeds < 0 {
+	if workers < 0 || seeds < 0 {
 		return command.UsageError{Text: "-workers and -seeds take numbers of at least 1"}
 	}
 	scratch, err := os.MkdirTemp("", "cwtch-lab-")
@@ -37,8 +51,8 @@ func runLab(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	}
 	defer os.RemoveAll(scratch)
 	finder := algorithms{granted: granted, dir: scratch, log: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
-	cfg := lab.Config{Workers: *workers, Find: func(name string) (*lab.Algorithm, error) { return finder.find(ctx, name) }}
-	for _, path := range paths {
+	cfg := lab.Config{Workers: workers, Find: func(name string) (*lab.Algorithm, error) { return finder.find(ctx, name) }}
+	for _, path := range c.Args().Slice() {
 		if path, err = command.CheckPath(path); err != nil {
 			return err
 		}
@@ -46,11 +60,11 @@ func runLab(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		if err != nil {
 			return err
 		}
-		if *seeds > 0 {
-			s.Seeds = *seeds
+		if seeds > 0 {
+			s.Seeds = seeds
 		}
-		if *first > 0 {
-			s.FirstSeed = *first
+		if first > 0 {
+			s.FirstSeed = first
 		}
 		cfg.Scenarios = append(cfg.Scenarios, s)
 	}
@@ -63,13 +77,13 @@ func runLab(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	if err != nil {
 		return err
 	}
-	if f.JSON {
+	if c.Bool("json") {
 		err = command.PrintJSON(stdout, report)
 	} else {
 		err = report.WriteTable(stdout)
 	}
-	if err == nil && *dir != "" {
-		err = report.WriteFiles(*dir)
+	if err == nil && dir != "" {
+		err = report.WriteFiles(dir)
 	}
 	if err != nil {
 		return err

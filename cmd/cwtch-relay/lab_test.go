@@ -41,8 +41,8 @@ func TestLabWritesReports(t *testing.T) {
 	}
 	var stdout bytes.Buffer
 	out := filepath.Join(dir, "report")
-	if err := runLab(t.Context(), []string{scenario, "-o", out}, &stdout, io.Discard); err != nil {
-		t.Fatal(err)
+	if status := runCommand(t.Context(), []string{"lab", "run", scenario, "-o", out}, &stdout, io.Discard); status != 0 {
+		t.Fatalf("status %d", status)
 	}
 	for _, want := range []string{"two\n", "mesh ", "flood "} {
 		if !strings.Contains(stdout.String(), want) {
@@ -67,8 +67,9 @@ func TestLabMistakes(t *testing.T) {
 		"bad.hcl line 1, column 14":            {scenario},
 		"read configuration: open ./none.hcl:": {"./none.hcl"},
 	} {
-		if err := runLab(t.Context(), args, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: got %v, want %q", args, err, want)
+		var stderr bytes.Buffer
+		if status := runCommand(t.Context(), append([]string{"lab", "run"}, args...), io.Discard, &stderr); status == 0 || !strings.Contains(stderr.String(), want) {
+			t.Errorf("%q: status %d, got %s, want %q", args, status, &stderr, want)
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
@@ -35,9 +37,8 @@ type pluginUse struct {
 
 // listPlugins prints the built-in plugins and, with a configuration, those that it
 // declares and where each is used.
-func listPlugins(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags(stderr)
-	err := f.parseArgs(args)
+func listPlugins(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	f, err := readFlags(c, stderr)
 	if missing := (*config.NotFoundError)(nil); err != nil && !errors.As(err, &missing) {
 		return err
 	}

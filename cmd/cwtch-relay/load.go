@@ -14,7 +14,6 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
-	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
@@ -99,12 +98,12 @@ func programOf(x config.External) catalog.Program {
 }
 
 // requireWork refuses a configuration with which a relay would do nothing.
-func (l *loadedConfig) requireWork() error {
+func (l *loadedConfig) requireWork(next commandLine) error {
 	if len(l.Servers) > 0 || l.Console != nil {
 		return nil
 	}
 	return configFault{command.WithHint(fmt.Errorf("%s has no server and no console, so a relay would have nothing to do", l.path),
-		"add a server: "+pathname.Command("cwtch-relay", "server", "add", "NAME", "-config", l.path)+"; or write console {} into the file, and add servers in the browser")}
+		"add a server: "+next("server", "add", "NAME")+"; or write console {} into the file, and add servers in the browser")}
 }
 
 // logWarnings warns at every start of checks that the operator has switched off, and of files

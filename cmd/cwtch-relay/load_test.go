@@ -304,7 +304,7 @@ func TestExitStatuses(t *testing.T) {
 		"another error":       {errors.New("no space"), 1, "error: no space\n"},
 	} {
 		var stderr bytes.Buffer
-		if status := report(c.err, io.Discard, &stderr); status != c.status || stderr.String() != c.stderr {
+		if status := report(c.err, false, &stderr); status != c.status || stderr.String() != c.stderr {
 			t.Errorf("%s: status %d\n%s", name, status, &stderr)
 		}
 	}
@@ -313,19 +313,31 @@ func TestExitStatuses(t *testing.T) {
 // TestUsage runs command lines that are wrong, and of each starts nothing.
 func TestUsage(t *testing.T) {
 	t.Chdir(t.TempDir())
-	for line, want := range map[string]string{
-		"plugin-serve storage":        "plugin-serve takes a kind and a name",
-		"plugin-serve storage nobody": "no built-in storage plugin \"nobody\"",
-		"init":                        "no directory given: say -dir DIR",
-		"storage copy -config f":      "say what to copy: -from 'server \"NAME\"' -to 'server \"NAME\" storage \"PLUGIN\" { … }'",
-		"storage acept -config f":     "unknown command \"storage acept\", only: check, compact, copy, accept",
-		"plugin describe":             "missing: PATH, or KIND/NAME of a built-in plugin",
+	for line, want := range map[string][2]string{
+		"plugin-serve storage":        {"plugin-serve takes a kind and a name", "cwtch-relay -help lists the commands"},
+		"plugin-serve storage nobody": {"no built-in storage plugin \"nobody\"", "cwtch-relay -help lists the commands"},
+		"init":                        {"no directory given: say -dir DIR", "cwtch-relay init -help explains the command"},
+		"storage copy -config f":      {"say what to copy: -from 'server \"NAME\"' -to 'server \"NAME\" storage \"PLUGIN\" { … }'", "cwtch-relay storage copy -help explains the command"},
+		"storage acept -config f":     {"unknown command \"storage acept\", only: check, compact, copy, accept", "Did you mean \"storage accept\"? cwtch-relay storage -help lists the commands"},
+		"plugin describe":             {"missing: PATH|KIND/NAME", "cwtch-relay plugin describe -help explains the command"},
+		"-config f status":            {"-config stands in front of the command \"status\", and belongs behind it", "cwtch-relay status -help explains the command"},
+		"lab run -seeds x f":          {"invalid value \"x\" for flag -seeds: it has to be a whole number that is not too large", "cwtch-relay lab run -help explains the command"},
 	} {
-		var stdout, stderr bytes.Buffer
-		status := runCommand(context.Background(), strings.Fields(line), &stdout, &stderr)
-		first, hint, _ := strings.Cut(stderr.String(), "\n")
-		if status != command.ExitUsage || first != "error: "+want || !strings.HasSuffix(hint, "cwtch-relay -help lists the commands\n") || stdout.Len() > 0 {
-			t.Errorf("%q: status %d\n%s%s", line, status, &stdout, &stderr)
+		for _, asJSON := range []bool{false, true} {
+			var stdout, stderr bytes.Buffer
+			args, output := strings.Fields(line), "error: "+want[0]+"\nhint: "+want[1]+"\n"
+			if asJSON {
+				args = append(args, "-json")
+				text, err := json.Marshal(map[string]string{"error": want[0], "hint": want[1]})
+				if err != nil {
+					t.Fatal(err)
+				}
+				output = string(text) + "\n"
+			}
+			status := runCommand(context.Background(), args, &stdout, &stderr)
+			if status != command.ExitUsage || stderr.String() != output || stdout.Len() > 0 {
+				t.Errorf("%q: status %d\n%s%s", args, status, &stdout, &stderr)
+			}
 		}
 	}
 	if files, err := os.ReadDir("."); err != nil || len(files) > 0 {

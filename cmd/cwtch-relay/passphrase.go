@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +21,9 @@ import (
 // aboutPassphrase is said where a passphrase is set.
 const aboutPassphrase = "A passphrase protects the keys of the server on a stolen disk of a machine that is off. It does not protect a machine that runs, and does not hide how many messages there are and when. Without it nobody can start the server again: write it down.\n"
 
+// aboutPassphraseHelp ends the help of commands that set one.
+var aboutPassphraseHelp = strings.TrimSpace(aboutPassphrase)
+
 // maxPassphraseFile bounds what is read of a file with a passphrase, in bytes.
 const maxPassphraseFile = 4 << 10
 
@@ -29,18 +33,18 @@ const passphraseAttempts = 3
 // passphraseInput is where a command gets a passphrase from: a file, or the terminal.
 type passphraseInput struct {
 	flag string // that names the file
-	file *string
+	file string
 }
 
-// passphraseFile adds a flag that names a file with a passphrase.
+// passphraseFile reads a flag that names a file with a passphrase.
 func (f *flags) passphraseFile(name string) passphraseInput {
-	return passphraseInput{"-" + name, f.Path(name)}
+	return passphraseInput{"-" + name, f.String(name)}
 }
 
 // readPassphrase returns a passphrase that opens keys.
 func (p passphraseInput) readPassphrase(ctx context.Context, prompt string) ([]byte, error) {
-	if *p.file != "" {
-		return readPassphraseFile(*p.file)
+	if p.file != "" {
+		return readPassphraseFile(p.file)
 	}
 	t, err := p.openTerminal()
 	if err != nil {
@@ -52,8 +56,8 @@ func (p passphraseInput) readPassphrase(ctx context.Context, prompt string) ([]b
 
 // readNewPassphrase returns a passphrase that is to be set. A person types it twice.
 func (p passphraseInput) readNewPassphrase(ctx context.Context, server string) ([]byte, error) {
-	if *p.file != "" {
-		passphrase, err := readPassphraseFile(*p.file)
+	if p.file != "" {
+		passphrase, err := readPassphraseFile(p.file)
 		if err == nil {
 			err = identity.CheckPassphrase(passphrase)
 		}

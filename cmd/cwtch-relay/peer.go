@@ -11,13 +11,14 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/suggest"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/replica"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
-	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
@@ -46,18 +47,49 @@ type listedPeer struct {
 // stateUnknown is the state of a link while no relay runs.
 const stateUnknown = "not running"
 
+func peerCommands() *cli.Command {
+	all := func() cli.Flag { return serverFlag("Take the peers of the server `NAME`.", "all") }
+	one := func() cli.Flag { return serverFlag("Take the peers of the server `NAME`.", "the only one") }
+	named := func(name, usage string, run command.Func) *cli.Command {
+		return &cli.Command{Name: name, ArgsUsage: "NAME", Usage: usage, Flags: withConfig(one()), Action: command.Action(run)}
+	}
+	remove := named("remove", "remove a peer from the configuration, and reload it", removePeer)
+	remove.Description = "What came from the peer stays."
+	return &cli.Command{
+		Name: "peer", Category: categoryPeers, Usage: "list and change the relays with a replica of a server",
+		Commands: []*cli.Command{
+			{Name: "list", Usage: "list the peers, and how the links to them are", Flags: withConfig(all()), Action: command.Action(listPeers)},
+			{
+				Name: "add", ArgsUsage: "NAME ONION", Usage: "add a peer to the configuration, and reload it",
+				Description: "It prints what the other side needs.",
+				Flags: withConfig(one(),
+					&cli.StringFlag{Name: "role", DefaultText: "replica", Usage: "Make the peer a `replica|mirror`; nothing is taken from a mirror."},
+					&cli.Int64Flag{Name: "envelopes-per-hour", DefaultText: "10000", Usage: "Take at most `N` new messages an hour from the peer."},
+					&cli.StringFlag{Name: "bytes-per-day", DefaultText: "256MiB", Usage: "Take at most `SIZE` a day from the peer."},
+					&cli.BoolFlag{Name: "yes", Usage: "Add a peersync plugin too if the server has none."}),
+				Action: command.Action(addPeer),
+			},
+			remove,
+			named("pause", "keep a peer, and have no link to it", pausePeer),
+			named("resume", "end a pause", resumePeer),
+			named("sync", "compare with a peer now, and say what came of it", syncPeer),
+			named("scrub", "compare with a peer after reading the keys of the store anew", scrubPeer),
+		},
+	}
+}
+
 // listPeers prints the peers of the servers: of the running relay, or those that are configured.
-func listPeers(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags(stderr)
-	server := f.String("server", "", "")
-	if err := f.parseArgs(args); err != nil {
+func listPeers(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	f, err := readFlags(c, stderr)
+	if err != nil {
 		return err
 	}
+	server := f.String("server")
 	list := peerList{Running: true}
-	st, err := askStatus(ctx, f.config, *server)
+	st, err := askStatus(ctx, f.config, server)
 	switch {
 	case errors.Is(err, manager.ErrNotRunning):
-		list, err = configuredPeers(ctx, f.config, *server)
+		list, err = configuredPeers(ctx, f, server)
 	case err == nil:
 		for _, s := range st.Servers {
 			list.Servers = append(list.Servers, runningPeers(s))
@@ -69,7 +101,7 @@ func listPeers(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	if f.JSON {
 		return command.PrintJSON(stdout, list)
 	}
-	return writePeers(stdout, f.config, list, time.Now())
+	return writePeers(stdout, f, list, time.Now())
 }
 
 // runningPeers returns the peers of a server of the running relay.
@@ -101,14 +133,14 @@ func runningPeers(s manager.ServerStatus) serverPeers {
 }
 
 // configuredPeers returns the peers of a file.
-func configuredPeers(ctx context.Context, path, name string) (list peerList, err error) {
-	cfg, err := loadTolerant(ctx, path)
+func configuredPeers(ctx context.Context, f *flags, name string) (list peerList, err error) {
+	cfg, err := loadTolerant(ctx, f.config)
 	if err != nil {
 		return list, err
 	}
 	servers := cfg.Servers
 	if name != "" {
-		server, err := pickServer(cfg.Config, name)
+		server, err := pickServer(cfg.Config, name, f.nextCommand)
 		if err != nil {
 			return list, err
 		}
@@ -137,16 +169,16 @@ func configuredPeers(ctx context.Context, path, name string) (list peerList, err
 
 // writePeers writes peers for people: a table for each server, and below it what does not fit
 // into a column.
-func writePeers(out io.Writer, path string, list peerList, now time.Time) error {
+func writePeers(out io.Writer, f *flags, list peerList, now time.Time) error {
 	if !list.Running {
-		fmt.Fprintf(out, "no relay is running; %s has:\n", path)
+		fmt.Fprintf(out, "no relay is running; %s has:\n", f.config)
 	}
 	for i, s := range list.Servers {
 		if i > 0 {
 			fmt.Fprintln(out)
 		}
 		if len(s.Peers) == 0 && s.Problem == "" {
-			fmt.Fprintf(out, "server %s has no peers; add one with: %s\n", s.Server, pathname.Command("cwtch-relay", "peer", "add", "NAME", "ONION", "-server", s.Server, "-config", path))
+			fmt.Fprintf(out, "server %s has no peers; add one with: %s\n", s.Server, f.nextCommand("peer", "add", "NAME", "ONION", "-server", s.Server))
 			continue
 		}
 		fmt.Fprintf(out, "server %s", s.Server)
@@ -252,25 +284,23 @@ func checkPeerName(server, name string, known []string) error {
 	return command.WithHint(fmt.Errorf("server %s has no peer %q", server, name), hint)
 }
 
-func syncPeer(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	return comparePeer(ctx, args, stdout, stderr, false)
+func syncPeer(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	return comparePeer(ctx, c, stdout, stderr, false)
 }
 
-func scrubPeer(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	return comparePeer(ctx, args, stdout, stderr, true)
+func scrubPeer(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	return comparePeer(ctx, c, stdout, stderr, true)
 }
 
 // comparePeer has the running relay compare a server with a peer.
-func comparePeer(ctx context.Context, args []string, stdout, stderr io.Writer, scrub bool) error {
-	f := newFlags(stderr)
-	name := f.String("server", "", "")
-	values, err := f.parseValues(args, "NAME")
+func comparePeer(ctx context.Context, c *cli.Command, stdout, stderr io.Writer, scrub bool) error {
+	f, err := readFlags(c, stderr)
 	if err != nil {
 		return err
 	}
-	st, err := askStatus(ctx, f.config, *name)
+	st, err := askStatus(ctx, f.config, f.String("server"))
 	if errors.Is(err, manager.ErrNotRunning) {
-		return command.WithHint(err, "start it with: "+pathname.Command("cwtch-relay", "-config", f.config))
+		return command.WithHint(err, "start it with: "+f.nextCommand())
 	}
 	if err != nil {
 		return err
@@ -286,21 +316,21 @@ func comparePeer(ctx context.Context, args []string, stdout, stderr io.Writer, s
 	for _, p := range server.Peers {
 		known = append(known, p.Name)
 	}
-	if err := checkPeerName(server.Server, values[0], known); err != nil {
+	if err := checkPeerName(server.Server, f.Args().First(), known); err != nil {
 		return err
 	}
 	dataDir, err := config.DataDir(f.config)
 	if err != nil {
 		return err
 	}
-	c, err := manager.AskCompare(ctx, dataDir, server.Server, values[0], scrub)
+	compared, err := manager.AskCompare(ctx, dataDir, server.Server, f.Args().First(), scrub)
 	if err != nil {
 		return err
 	}
 	if f.JSON {
-		return command.PrintJSON(stdout, c)
+		return command.PrintJSON(stdout, compared)
 	}
-	writeComparison(stdout, server.Server, c)
+	writeComparison(stdout, server.Server, compared)
 	return nil
 }
 

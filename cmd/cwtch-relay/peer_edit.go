@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"path/filepath"
 	"slices"
 
+	"github.com/urfave/cli/v3"
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
@@ -69,7 +69,7 @@ func beginEdit(ctx context.Context, f *flags, server string) (*peerEdit, error) 
 		return nil, err
 	}
 	e := &peerEdit{flags: f, cfg: cfg, draft: draft, running: true}
-	if e.server, err = pickServer(cfg.Config, server); err != nil {
+	if e.server, err = pickServer(cfg.Config, server, f.nextCommand); err != nil {
 		return nil, err
 	}
 	if e.server.Fault != nil {
@@ -89,7 +89,7 @@ func beginEdit(ctx context.Context, f *flags, server string) (*peerEdit, error) 
 	waits := slices.ContainsFunc(plan.Steps, func(s manager.Step) bool { return s.Action != manager.ActionRetry })
 	if waits || len(plan.Refused) > 0 {
 		return nil, command.WithHint(fmt.Errorf("%s has other changes that the running relay has not reloaded, and was left as it is", f.config),
-			"look at them with: "+pathname.Command("cwtch-relay", "reload", "-dry-run", "-config", f.config))
+			"look at them with: "+f.nextCommand("reload", "-dry-run"))
 	}
 	return e, nil
 }
@@ -136,10 +136,10 @@ func (e *peerEdit) saveAndReload(ctx context.Context, stderr io.Writer) (*manage
 		fmt.Fprintf(stderr, "the relay refuses the change, and %s is as it was\n", path)
 	}
 	if err == nil && refused {
-		err = planError(plan, stderr)
+		err = planError(plan, e.flags.stderr)
 	}
 	if err != nil && !refused {
-		err = command.WithHint(fmt.Errorf("%s was changed, but the relay has not said that it reloaded it: %w", path, err), "try: "+pathname.Command("cwtch-relay", "reload", "-config", e.flags.config))
+		err = command.WithHint(fmt.Errorf("%s was changed, but the relay has not said that it reloaded it: %w", path, err), "try: "+e.flags.nextCommand("reload"))
 	}
 	return plan, err
 }
@@ -150,7 +150,7 @@ func (e *peerEdit) explainUnwritten(err error) error {
 		return err
 	}
 	return command.WithHint(err, fmt.Sprintf("in a service, the user of the relay may not write the configuration. As root, %s. Then, as the user of the relay: %s",
-		e.byHand, pathname.Command("cwtch-relay", "reload", "-config", e.flags.config)))
+		e.byHand, e.flags.nextCommand("reload")))
 }
 
 // finish writes the file and says what was done.
@@ -169,7 +169,7 @@ func (e *peerEdit) finish(ctx context.Context, c peerChange, stdout, stderr io.W
 		err = e.writeChange(stdout, c)
 	}
 	if err == nil && c.Reload != nil {
-		err = planError(c.Reload, stderr)
+		err = planError(c.Reload, e.flags.stderr)
 	}
 	return err
 }
@@ -195,18 +195,13 @@ func writeOtherSide(w io.Writer, c peerChange) error {
 }
 
 // addPeer adds a peer.
-func addPeer(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags(stderr)
-	server, role, size := f.String("server", "", ""), f.String("role", "", ""), f.String("bytes-per-day", "", "")
-	const unset = math.MinInt64
-	rate := f.Int64("envelopes-per-hour", unset, "")
-	yes := f.Bool("yes", false, "")
-	values, err := f.parseValues(args, "NAME", "ONION")
+func addPeer(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	f, err := readFlags(c, stderr)
 	if err != nil {
 		return err
 	}
-	name := values[0]
-	address, err := config.ParseOnion(values[1])
+	name, role, size := f.Args().First(), f.String("role"), f.String("bytes-per-day")
+	address, err := config.ParseOnion(f.Args().Get(1))
 	if err != nil {
 		err = fmt.Errorf("it %w", err)
 	}
@@ -217,7 +212,7 @@ func addPeer(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err != nil {
 		return command.WithHint(fmt.Errorf("the address of peer %s is not usable: %w", name, err), "copy the address of the board as the other relay shows it in its status")
 	}
-	e, err := beginEdit(ctx, f, *server)
+	e, err := beginEdit(ctx, f, f.String("server"))
 	if err != nil {
 		return err
 	}
@@ -228,18 +223,18 @@ func addPeer(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err := e.checkNewPeer(name, onion, board); err != nil {
 		return err
 	}
-	if err := e.requirePeerSync(*yes); err != nil {
+	if err := e.requirePeerSync(f.Bool("yes")); err != nil {
 		return err
 	}
 	settings := []config.Setting{{Name: "onion", Value: cty.StringVal(string(onion) + ".onion")}}
-	if *role != "" {
-		settings = append(settings, config.Setting{Name: "role", Value: cty.StringVal(*role)})
+	if role != "" {
+		settings = append(settings, config.Setting{Name: "role", Value: cty.StringVal(role)})
 	}
-	if *rate != unset {
-		settings = append(settings, config.Setting{Name: "envelopes_per_hour", Value: cty.NumberIntVal(*rate)})
+	if f.IsSet("envelopes-per-hour") {
+		settings = append(settings, config.Setting{Name: "envelopes_per_hour", Value: cty.NumberIntVal(f.Int64("envelopes-per-hour"))})
 	}
-	if *size != "" {
-		settings = append(settings, config.Setting{Name: "bytes_per_day", Value: cty.StringVal(*size)})
+	if size != "" {
+		settings = append(settings, config.Setting{Name: "bytes_per_day", Value: cty.StringVal(size)})
 	}
 	peer := config.FormatBlock("peer", name, settings...)
 	if err := e.draft.AddBlock(peer, "server", e.server.Name); err != nil {
@@ -304,23 +299,23 @@ func (e *peerEdit) requirePeerSync(add bool) error {
 }
 
 // removePeer removes a peer.
-func removePeer(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	return changePeer(ctx, args, stdout, stderr, func(e *peerEdit, p config.Peer) (change string, err error) {
+func removePeer(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	return changePeer(ctx, c, stdout, stderr, func(e *peerEdit, p config.Peer) (change string, err error) {
 		e.byHand = fmt.Sprintf("remove peer %q of server %q from %s", p.Name, e.server.Name, e.draft.Path())
 		return "removed", e.draft.RemoveBlock("server", e.server.Name, "peer", p.Name)
 	})
 }
 
-func pausePeer(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	return setPaused(ctx, args, stdout, stderr, true, "paused")
+func pausePeer(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	return setPaused(ctx, c, stdout, stderr, true, "paused")
 }
 
-func resumePeer(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	return setPaused(ctx, args, stdout, stderr, false, "resumed")
+func resumePeer(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	return setPaused(ctx, c, stdout, stderr, false, "resumed")
 }
 
-func setPaused(ctx context.Context, args []string, stdout, stderr io.Writer, paused bool, change string) error {
-	return changePeer(ctx, args, stdout, stderr, func(e *peerEdit, p config.Peer) (string, error) {
+func setPaused(ctx context.Context, c *cli.Command, stdout, stderr io.Writer, paused bool, change string) error {
+	return changePeer(ctx, c, stdout, stderr, func(e *peerEdit, p config.Peer) (string, error) {
 		if p.Paused == paused {
 			return change, nil // again
 		}
@@ -330,24 +325,22 @@ func setPaused(ctx context.Context, args []string, stdout, stderr io.Writer, pau
 }
 
 // changePeer changes a peer that is there.
-func changePeer(ctx context.Context, args []string, stdout, stderr io.Writer, edit func(*peerEdit, config.Peer) (change string, err error)) error {
-	f := newFlags(stderr)
-	server := f.String("server", "", "")
-	values, err := f.parseValues(args, "NAME")
+func changePeer(ctx context.Context, c *cli.Command, stdout, stderr io.Writer, edit func(*peerEdit, config.Peer) (change string, err error)) error {
+	f, err := readFlags(c, stderr)
 	if err != nil {
 		return err
 	}
-	e, err := beginEdit(ctx, f, *server)
+	e, err := beginEdit(ctx, f, f.String("server"))
 	if err != nil {
 		return err
 	}
-	p, err := e.findPeer(values[0])
+	p, err := e.findPeer(f.Args().First())
 	if err != nil {
 		return err
 	}
-	c := peerChange{Peer: p.Name}
-	if c.Change, err = edit(e, p); err != nil {
+	change := peerChange{Peer: p.Name}
+	if change.Change, err = edit(e, p); err != nil {
 		return err
 	}
-	return e.finish(ctx, c, stdout, stderr)
+	return e.finish(ctx, change, stdout, stderr)
 }

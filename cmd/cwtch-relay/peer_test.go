@@ -46,7 +46,7 @@ func TestWritePeers(t *testing.T) {
 		Kind: plugin.KindPeerSync, Name: "mesh", State: supervise.Failed, LastError: "no cursors",
 	}}}}
 	var out bytes.Buffer
-	if err := writePeers(&out, "server.hcl", peerList{true, []serverPeers{runningPeers(s), {Server: "attic"}, runningPeers(failed)}}, now); err != nil {
+	if err := writePeers(&out, &flags{config: "server.hcl", given: true}, peerList{true, []serverPeers{runningPeers(s), {Server: "attic"}, runningPeers(failed)}}, now); err != nil {
 		t.Fatal(err)
 	}
 	want := `server main: 5 peers
@@ -108,8 +108,7 @@ func TestPeerEditsAreRefused(t *testing.T) {
 
 // TestUnwritableFileSaysWhatToWrite: in a service, the configuration belongs to root.
 func TestUnwritableFileSaysWhatToWrite(t *testing.T) {
-	f := newFlags(io.Discard)
-	f.config = "server.hcl"
+	f := &flags{config: "server.hcl", given: true}
 	e := &peerEdit{flags: f, byHand: `remove peer "bob" of server "main" from server.hcl`}
 	var hint interface{ Hint() string }
 	err := e.explainUnwritten(&os.PathError{Op: "open", Path: "server.hcl", Err: os.ErrPermission})
@@ -161,8 +160,7 @@ func TestRefusedChangeIsPutBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := newFlags(io.Discard)
-		f.config = path
+		f := &flags{config: path, given: true, stderr: io.Discard}
 		e := &peerEdit{flags: f, cfg: cfg, draft: draft, server: cfg.Servers[0], running: true}
 		if err := draft.SetAttribute("description", cty.StringVal("x"), "server", "main"); err != nil {
 			t.Fatal(err)

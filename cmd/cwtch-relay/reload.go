@@ -8,18 +8,26 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
-	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
+func reloadCommand() *cli.Command {
+	return &cli.Command{
+		Name: "reload", Category: categoryRunning, Usage: "apply a changed configuration to the running relay",
+		Flags:  withConfig(&cli.BoolFlag{Name: "dry-run", Usage: "Say what would change, and change nothing."}),
+		Action: command.Action(runReload),
+	}
+}
+
 // runReload tells the running relay to read its configuration again.
-func runReload(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags(stderr)
-	dryRun := f.Bool("dry-run", false, "")
-	if err := f.parseArgs(args); err != nil {
+func runReload(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	f, err := readFlags(c, stderr)
+	if err != nil {
 		return err
 	}
 	dataDir, err := config.DataDir(f.config)
@@ -30,9 +38,9 @@ func runReload(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	if err != nil {
 		return err
 	}
-	plan, err := manager.AskReload(ctx, dataDir, path, *dryRun)
+	plan, err := manager.AskReload(ctx, dataDir, path, f.Bool("dry-run"))
 	if errors.Is(err, manager.ErrNotRunning) {
-		return command.WithHint(err, "start it with: "+pathname.Command("cwtch-relay", "-config", f.config)+"; a relay that runs with another data_dir has to be restarted")
+		return command.WithHint(err, "start it with: "+f.nextCommand()+"; a relay that runs with another data_dir has to be restarted")
 	}
 	if err != nil {
 		return err
@@ -45,7 +53,7 @@ func runReload(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	if err != nil {
 		return err
 	}
-	return planError(plan, stderr)
+	return planError(plan, f.stderr)
 }
 
 // writePlan writes a plan for people. planError writes what was refused.

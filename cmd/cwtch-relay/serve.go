@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
@@ -46,6 +48,7 @@ type startedServer struct {
 // daemon is the process of a running relay.
 type daemon struct {
 	config      string // the file
+	next        commandLine
 	json        bool
 	person      person
 	stdout, log *logwriter.Writer
@@ -57,13 +60,13 @@ type daemon struct {
 // runServe runs the servers of a configuration until the first signal, and then drains. A
 // second signal ends it at once. It never waits for the readers of its outputs, and goes
 // on without any.
-func runServe(ctx context.Context, args []string, _, _ io.Writer) error {
+func runServe(ctx context.Context, c *cli.Command, _, _ io.Writer) error {
 	var found bytes.Buffer
-	f := newFlags(&found)
-	if err := f.parseArgs(args); err != nil {
+	f := newFlags(c, &found)
+	if err := f.findConfig(&found); err != nil {
 		return err
 	}
-	return serveConfig(ctx, f.config, f.JSON, person{}, found.String())
+	return serveConfig(ctx, f, person{}, found.String())
 }
 
 // person is somebody who has clicked and waits for something to see. Both functions may be nil.
@@ -74,12 +77,12 @@ type person struct {
 
 // serveConfig runs the servers of a configuration, and tells the person who has asked for it. The
 // notices are the first lines of the log.
-func serveConfig(ctx context.Context, path string, asJSON bool, who person, notices ...string) error {
+func serveConfig(ctx context.Context, f *flags, who person, notices ...string) error {
 	// Without this, a closed pipe at a standard descriptor ends the process. signal.Ignore
 	// would do too, but tor would inherit that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	d := &daemon{
-		config: path, json: asJSON, person: who, service: sdnotify.FromEnvironment(),
+		config: f.config, next: f.nextCommand, json: f.JSON, person: who, service: sdnotify.FromEnvironment(),
 		stdout: logwriter.New(os.Stdout, maxQueued), log: logwriter.New(os.Stderr, maxQueued),
 	}
 	d.journal = d.service.Journal(os.Stderr)
@@ -88,7 +91,7 @@ func serveConfig(ctx context.Context, path string, asJSON bool, who person, noti
 	}
 	slog.SetDefault(slog.New(slog.NewTextHandler(d.log, nil))) // until there is a configuration
 	failure := d.run(ctx)
-	status := report(failure, d.stdout, d.errorOutput())
+	status := report(failure, d.json, d.errorOutput())
 	var closing sync.WaitGroup
 	closing.Go(func() { d.stdout.Close(flushTimeout) })
 	closing.Go(func() { d.log.Close(flushTimeout) })
@@ -104,7 +107,7 @@ func (d *daemon) run(ctx context.Context) error {
 	d.notify(sdnotify.Status("reading the configuration"), sdnotify.Extend(startTimeout))
 	cfg, err := loadTolerant(ctx, d.config)
 	if err == nil {
-		err = cfg.requireWork()
+		err = cfg.requireWork(d.next)
 	}
 	if err != nil {
 		return err
@@ -169,7 +172,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	ready() // also while the network cannot be opened
 	if isAttended() {
-		go unlockAtTerminal(ctx, m)
+		go unlockAtTerminal(ctx, m, d.next)
 	}
 	endConsole := func() {}
 	if pages != nil {
@@ -234,7 +237,7 @@ func reloadOnSignal(ctx context.Context, m *manager.Manager, hangups <-chan os.S
 func reloadConfig(ctx context.Context, path string, log *slog.Logger) (manager.Config, error) {
 	cfg, err := loadTolerant(ctx, path)
 	if err == nil {
-		err = cfg.requireWork()
+		err = cfg.requireWork((&flags{config: path, given: true}).nextCommand)
 	}
 	if wrong, ok := errors.AsType[*config.Error](err); ok {
 		for _, d := range wrong.Diagnostics {

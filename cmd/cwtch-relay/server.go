@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"text/tabwriter"
 	"time"
+
+	"github.com/urfave/cli/v3"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/suggest"
@@ -17,7 +20,6 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
-	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // serverList is what server list prints as JSON.
@@ -48,10 +50,80 @@ type listedServer struct {
 	status *manager.ServerStatus // of the running relay
 }
 
+func serverCommands() *cli.Command {
+	passphraseFile := func() cli.Flag {
+		return command.PathFlag("passphrase-file", "the terminal", "Read the passphrase from `FILE`; \"-\" is standard input.")
+	}
+	// present is the default of a setting that is not given: empty, that of a new server.
+	settings := func(present string, others ...cli.Flag) []cli.Flag {
+		return withConfig(append([]cli.Flag{
+			&cli.StringFlag{Name: "description", DefaultText: present, Usage: "Keep `TEXT` with the server as a note of yours, which no client sees."},
+			&cli.BoolFlag{Name: "autostart", Value: true, DefaultText: cmp.Or(present, "true"), Usage: "Start the server whenever the relay starts; -autostart=false does not."},
+			&cli.StringFlag{Name: "storage", DefaultText: cmp.Or(present, "bolt"), Usage: "Keep messages as the block `'PLUGIN { … }'` says."},
+			&cli.StringFlag{Name: "max-age", DefaultText: cmp.Or(present, "365d"), Usage: "Delete messages that are older than `AGE`, such as 30d."},
+			&cli.StringFlag{Name: "max-bytes", DefaultText: cmp.Or(present, "2GiB"), Usage: "Delete the oldest messages once there are more than `SIZE`, such as 500MiB."},
+		}, others...)...)
+	}
+	named := func(name, usage string, run command.Func, flags ...cli.Flag) *cli.Command {
+		return &cli.Command{Name: name, ArgsUsage: "NAME", Usage: usage, Flags: flags, Action: command.Action(run), ShellComplete: completeServers}
+	}
+	add := named("add", "add a server, start it, and print its address", addServer, settings("",
+		&cli.BoolFlag{Name: "passphrase", Usage: "Ask for a passphrase that protects the keys of the server."}, passphraseFile())...)
+	add.Description = "It prints the text that clients import, too. " + aboutPassphraseHelp
+	add.ShellComplete = nil
+	edit := named("edit", "change what the configuration says of a server", editServer, settings("as it is")...)
+	edit.Description = "What no flag names stays as it is. An empty value stands for the default."
+	remove := named("delete", "delete a server with its keys and messages", deleteServer, withConfig(
+		&cli.BoolFlag{Name: "yes", Usage: "Do not ask whether to delete it."}, passphraseFile())...)
+	remove.Description = "It says before what will be lost, and asks for the name."
+	passwd := named("passwd", "set, change or remove the passphrase of a server", changePassphrase, withConfig(
+		&cli.BoolFlag{Name: "remove", Usage: "Remove the passphrase: whoever has the disk has the keys."}, passphraseFile(),
+		command.PathFlag("new-passphrase-file", "the terminal", "Read the new passphrase from `FILE`; \"-\" is standard input."))...)
+	passwd.Description = aboutPassphraseHelp
+	return &cli.Command{
+		Name: "server", Category: categoryServers, Usage: "list and change servers, while others run",
+		Commands: []*cli.Command{
+			{Name: "list", Usage: "list the servers, and how they are", Flags: withConfig(), Action: command.Action(listServers)},
+			named("show", "show everything about a server, and the text that clients import", showServer, withConfig()...),
+			add, edit,
+			named("start", "start a server of the running relay", startServer, withConfig(passphraseFile())...),
+			named("stop", "stop a server until it is started again, or the relay is", stopServer, withConfig()...),
+			remove, passwd,
+			named("unlock", "start a server whose keys are protected", unlockServer, withConfig(passphraseFile())...),
+		},
+	}
+}
+
+// completeServers prints the names of the servers of a configuration, for the completion of a
+// shell. It takes them from the directories of their keys, which needs no plugin, and says nothing
+// about what it cannot read.
+func completeServers(_ context.Context, c *cli.Command) {
+	path := c.String("config")
+	if path == "" {
+		var err error
+		if path, err = config.Find(); err != nil {
+			return
+		}
+	}
+	dataDir, err := config.DataDir(path)
+	if err != nil {
+		return
+	}
+	servers, err := os.ReadDir(filepath.Join(dataDir, "servers"))
+	if err != nil {
+		return
+	}
+	for _, s := range servers {
+		if s.IsDir() {
+			fmt.Fprintln(c.Writer, s.Name())
+		}
+	}
+}
+
 // listServers prints the servers of the running relay, or those that are configured.
-func listServers(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags(stderr)
-	if err := f.parseArgs(args); err != nil {
+func listServers(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	f, err := readFlags(c, stderr)
+	if err != nil {
 		return err
 	}
 	list, err := collectServers(ctx, f.config)
@@ -61,13 +133,12 @@ func listServers(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	if f.JSON {
 		return command.PrintJSON(stdout, list)
 	}
-	return writeServerList(stdout, f.config, list)
+	return writeServerList(stdout, f, list)
 }
 
 // showServer prints everything that is known of a server.
-func showServer(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags(stderr)
-	values, err := f.parseValues(args, "NAME")
+func showServer(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	f, err := readFlags(c, stderr)
 	if err != nil {
 		return err
 	}
@@ -75,7 +146,7 @@ func showServer(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	if err != nil {
 		return err
 	}
-	s, err := list.findServer(values[0])
+	s, err := list.findServer(f.Args().First(), f.nextCommand)
 	if err != nil {
 		return err
 	}
@@ -88,7 +159,7 @@ func showServer(ctx context.Context, args []string, stdout, stderr io.Writer) er
 			listedServer
 		}{list.Running, s})
 	}
-	return writeServerDetails(stdout, s)
+	return writeServerDetails(stdout, s, f.nextCommand)
 }
 
 // collectServers asks the relay for its servers, or reads their files if none runs.
@@ -147,7 +218,7 @@ func sizeOfFiles(dir string) (size uint64, err error) {
 }
 
 // findServer returns the named server.
-func (l serverList) findServer(name string) (listedServer, error) {
+func (l serverList) findServer(name string, next commandLine) (listedServer, error) {
 	var names []string
 	for _, s := range l.Servers {
 		if s.Name == name {
@@ -157,7 +228,7 @@ func (l serverList) findServer(name string) (listedServer, error) {
 	}
 	err := fmt.Errorf("there is no server %q", name)
 	if len(names) == 0 {
-		return listedServer{}, command.WithHint(err, "there are no servers yet; add one with: "+pathname.Command("cwtch-relay", "server", "add", "NAME"))
+		return listedServer{}, command.WithHint(err, "there are no servers yet; add one with: "+next("server", "add", "NAME"))
 	}
 	return listedServer{}, command.WithHint(err, suggest.Name("", name, names)+"There are: "+command.Join(names))
 }
@@ -189,12 +260,12 @@ func bundleText(ctx context.Context, path string, running bool, s listedServer) 
 }
 
 // writeServerList writes servers for people: a table, and below it what does not fit into a column.
-func writeServerList(out io.Writer, path string, list serverList) error {
+func writeServerList(out io.Writer, f *flags, list serverList) error {
 	if !list.Running {
-		fmt.Fprintf(out, "no relay is running; %s has:\n", path)
+		fmt.Fprintf(out, "no relay is running; %s has:\n", f.config)
 	}
 	if len(list.Servers) == 0 {
-		_, err := fmt.Fprintf(out, "no servers; add one with: %s\n", pathname.Command("cwtch-relay", "server", "add", "NAME", "-config", path))
+		_, err := fmt.Fprintf(out, "no servers; add one with: %s\n", f.nextCommand("server", "add", "NAME"))
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -206,7 +277,7 @@ func writeServerList(out io.Writer, path string, list serverList) error {
 		return err
 	}
 	for _, s := range list.Servers {
-		if note := s.describeNote(list.Running, path); note != "" {
+		if note := s.describeNote(list.Running, f.nextCommand); note != "" {
 			fmt.Fprintf(out, "\n%s: %s\n", s.Name, note)
 		}
 	}
@@ -250,18 +321,18 @@ func (s listedServer) describeBytes() string {
 }
 
 // describeNote says what is wrong with a server, or what a person can do.
-func (s listedServer) describeNote(running bool, path string) string {
+func (s listedServer) describeNote(running bool, next commandLine) string {
 	switch {
 	case s.Problem != "":
 		return s.Problem
 	case running && s.State == manager.StateLocked:
-		return "unlock it with: " + pathname.Command("cwtch-relay", "server", "unlock", s.Name, "-config", path)
+		return "unlock it with: " + next("server", "unlock", s.Name)
 	}
 	return ""
 }
 
 // writeServerDetails writes everything of a server for people.
-func writeServerDetails(out io.Writer, s listedServer) error {
+func writeServerDetails(out io.Writer, s listedServer, next commandLine) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "name\t%s\n", s.Name)
 	if s.Description != "" {
@@ -284,7 +355,7 @@ func writeServerDetails(out io.Writer, s listedServer) error {
 		fmt.Fprintf(w, "key bundle\t%s\n", s.Bundle)
 	}
 	if s.status != nil {
-		writeServer(w, *s.status, time.Now())
+		writeServer(w, *s.status, time.Now(), next)
 	}
 	return w.Flush()
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -12,12 +11,13 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
-	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // serverChange is what a command that changes a server prints as JSON.
@@ -40,33 +40,15 @@ type serverFlags struct {
 	dataDir string
 }
 
-func newServerFlags(stderr io.Writer) *serverFlags { return &serverFlags{flags: newFlags(stderr)} }
-
-// parseServer parses the arguments of a command for the server NAME.
-func (f *serverFlags) parseServer(args []string) error {
-	values, err := f.parseValues(args, "NAME")
+// readServerFlags reads the flags and arguments of a command for the server NAME.
+func readServerFlags(c *cli.Command, stderr io.Writer) (*serverFlags, error) {
+	common, err := readFlags(c, stderr)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	f.name = values[0]
+	f := &serverFlags{flags: common, name: c.Args().First()}
 	f.dataDir, err = config.DataDir(f.config)
-	return err
-}
-
-// settings are the flags of server add and server edit.
-type settings struct {
-	description, storage, maxAge, maxBytes *string
-	autostart                              *bool
-}
-
-func (f *serverFlags) addSettings() settings {
-	return settings{
-		description: f.String("description", "", ""),
-		storage:     f.String("storage", "", ""),
-		maxAge:      f.String("max-age", "", ""),
-		maxBytes:    f.String("max-bytes", "", ""),
-		autostart:   f.Bool("autostart", true, ""),
-	}
+	return f, err
 }
 
 var storageShort = regexp.MustCompile(`(?s)^\s*([a-z][a-z0-9_-]*)\s*(\{.*\})?\s*$`)
@@ -84,18 +66,17 @@ func storageBlock(text string) string {
 }
 
 // addServer adds a server.
-func addServer(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newServerFlags(stderr)
-	s := f.addSettings()
-	protect, file := f.Bool("passphrase", false, ""), f.passphraseFile("passphrase-file")
-	if err := f.parseServer(args); err != nil {
+func addServer(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	f, err := readServerFlags(c, stderr)
+	if err != nil {
 		return err
 	}
+	file := f.passphraseFile("passphrase-file")
 	n := manager.NewServer{
-		Name: f.name, Description: *s.description, Autostart: *s.autostart,
-		Storage: storageBlock(*s.storage), MaxAge: *s.maxAge, MaxBytes: *s.maxBytes,
+		Name: f.name, Description: f.String("description"), Autostart: f.Bool("autostart"),
+		Storage: storageBlock(f.String("storage")), MaxAge: f.String("max-age"), MaxBytes: f.String("max-bytes"),
 	}
-	if *protect || *file.file != "" {
+	if f.Bool("passphrase") || file.file != "" {
 		passphrase, err := file.readNewPassphrase(ctx, f.name)
 		if err != nil {
 			return err
@@ -111,52 +92,49 @@ func addServer(ctx context.Context, args []string, stdout, stderr io.Writer) err
 }
 
 // editServer changes what the file of a server says.
-func editServer(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newServerFlags(stderr)
-	s := f.addSettings()
-	if err := f.parseServer(args); err != nil {
+func editServer(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	f, err := readServerFlags(c, stderr)
+	if err != nil {
 		return err
 	}
-	var c manager.ServerChange
-	given := 0
-	f.Visit(func(set *flag.Flag) {
-		given++
-		switch set.Name {
-		case "description":
-			c.Description = s.description
-		case "autostart":
-			c.Autostart = s.autostart
-		case "storage":
-			c.Storage = new(storageBlock(*s.storage))
-		case "max-age":
-			c.MaxAge = s.maxAge
-		case "max-bytes":
-			c.MaxBytes = s.maxBytes
-		default:
-			given--
-		}
-	})
-	if given == 0 {
+	change := manager.ServerChange{
+		Description: f.givenText("description"), Storage: f.givenText("storage"),
+		MaxAge: f.givenText("max-age"), MaxBytes: f.givenText("max-bytes"),
+	}
+	if change.Storage != nil {
+		change.Storage = new(storageBlock(*change.Storage))
+	}
+	if f.IsSet("autostart") {
+		change.Autostart = new(f.Bool("autostart"))
+	}
+	if change == (manager.ServerChange{}) {
 		return command.UsageError{Text: "nothing to change: say -description, -autostart, -storage, -max-age or -max-bytes"}
 	}
-	plan, err := manager.AskEdit(ctx, f.dataDir, f.name, c)
+	plan, err := manager.AskEdit(ctx, f.dataDir, f.name, change)
 	if errors.Is(err, manager.ErrNotRunning) {
-		return f.editOffline(ctx, c, stdout)
+		return f.editOffline(ctx, change, stdout)
 	}
 	return f.finishChange("edited", plan, err, stdout, stderr)
 }
 
+// givenText is the value of a flag that was given, even if it is empty; nil otherwise.
+func (f *serverFlags) givenText(name string) *string {
+	if !f.IsSet(name) {
+		return nil
+	}
+	return new(f.String(name))
+}
+
 // startServer starts a server of the running relay.
-func startServer(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newServerFlags(stderr)
-	file := f.passphraseFile("passphrase-file")
-	if err := f.parseServer(args); err != nil {
+func startServer(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	f, err := readServerFlags(c, stderr)
+	if err != nil {
 		return err
 	}
+	file := f.passphraseFile("passphrase-file")
 	var passphrase []byte
-	var err error
-	if *file.file != "" {
-		if passphrase, err = readPassphraseFile(*file.file); err != nil {
+	if file.file != "" {
+		if passphrase, err = readPassphraseFile(file.file); err != nil {
 			return err
 		}
 		defer clear(passphrase)
@@ -169,24 +147,24 @@ func startServer(ctx context.Context, args []string, stdout, stderr io.Writer) e
 }
 
 // unlockServer starts a protected server of the running relay.
-func unlockServer(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newServerFlags(stderr)
-	file := f.passphraseFile("passphrase-file")
-	if err := f.parseServer(args); err != nil {
+func unlockServer(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	f, err := readServerFlags(c, stderr)
+	if err != nil {
 		return err
 	}
+	file := f.passphraseFile("passphrase-file")
 	list, err := collectServers(ctx, f.config)
 	if err != nil {
 		return err
 	}
-	s, err := list.findServer(f.name)
+	s, err := list.findServer(f.name, f.nextCommand)
 	switch {
 	case err != nil:
 		return err
 	case !list.Running:
 		return f.explainStopped(fmt.Errorf("%w on %s", manager.ErrNotRunning, f.dataDir))
 	case !s.Protected:
-		return command.WithHint(fmt.Errorf("server %s has no passphrase", f.name), "start it with: "+pathname.Command("cwtch-relay", "server", "start", f.name))
+		return command.WithHint(fmt.Errorf("server %s has no passphrase", f.name), "start it with: "+f.nextCommand("server", "start", f.name))
 	case s.State == manager.StateStarting || s.State == manager.StatePublishing || s.State == manager.StateRunning:
 		return f.printChange(serverChange{Change: changeNothing, Running: true}, "is unlocked, and was started already", stdout)
 	}
@@ -205,9 +183,9 @@ func (f *serverFlags) unlockWith(ctx context.Context, file passphraseInput, chan
 }
 
 // stopServer stops a server of the running relay.
-func stopServer(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newServerFlags(stderr)
-	if err := f.parseServer(args); err != nil {
+func stopServer(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	f, err := readServerFlags(c, stderr)
+	if err != nil {
 		return err
 	}
 	plan, err := manager.AskStop(ctx, f.dataDir, f.name)
@@ -215,28 +193,28 @@ func stopServer(ctx context.Context, args []string, stdout, stderr io.Writer) er
 }
 
 // changePassphrase sets, changes or removes the passphrase of a server.
-func changePassphrase(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newServerFlags(stderr)
-	remove := f.Bool("remove", false, "")
-	oldFile, newFile := f.passphraseFile("passphrase-file"), f.passphraseFile("new-passphrase-file")
-	if err := f.parseServer(args); err != nil {
+func changePassphrase(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	f, err := readServerFlags(c, stderr)
+	if err != nil {
 		return err
 	}
+	remove := f.Bool("remove")
+	oldFile, newFile := f.passphraseFile("passphrase-file"), f.passphraseFile("new-passphrase-file")
 	switch {
-	case *remove && *newFile.file != "":
+	case remove && newFile.file != "":
 		return command.UsageError{Text: "-remove and -new-passphrase-file exclude each other"}
-	case *oldFile.file == "-" && *newFile.file == "-":
+	case oldFile.file == "-" && newFile.file == "-":
 		return command.UsageError{Text: "only one passphrase can come from standard input"}
 	}
 	list, err := collectServers(ctx, f.config)
 	if err != nil {
 		return err
 	}
-	s, err := list.findServer(f.name)
+	s, err := list.findServer(f.name, f.nextCommand)
 	if err != nil {
 		return err
 	}
-	if *remove && !s.Protected {
+	if remove && !s.Protected {
 		return f.printChange(serverChange{Change: changeNothing, Running: list.Running}, "has no passphrase: nothing was changed", stdout)
 	}
 	var old, new []byte
@@ -246,7 +224,7 @@ func changePassphrase(ctx context.Context, args []string, stdout, stderr io.Writ
 		}
 		defer clear(old)
 	}
-	if !*remove {
+	if !remove {
 		if new, err = newFile.readNewPassphrase(ctx, f.name); err != nil {
 			return err
 		}
@@ -260,7 +238,7 @@ func changePassphrase(ctx context.Context, args []string, stdout, stderr io.Writ
 	if err != nil {
 		return f.explainRefusal(err)
 	}
-	return f.printChange(serverChange{Change: "passphrase", Running: list.Running, Address: s.Address}, describePassphraseChange(s.Protected, *remove), stdout)
+	return f.printChange(serverChange{Change: "passphrase", Running: list.Running, Address: s.Address}, describePassphraseChange(s.Protected, remove), stdout)
 }
 
 func describePassphraseChange(was, removed bool) string {
@@ -274,25 +252,25 @@ func describePassphraseChange(was, removed bool) string {
 }
 
 // deleteServer deletes a server with its messages.
-func deleteServer(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newServerFlags(stderr)
-	yes := f.Bool("yes", false, "")
-	file := f.passphraseFile("passphrase-file")
-	if err := f.parseServer(args); err != nil {
+func deleteServer(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	f, err := readServerFlags(c, stderr)
+	if err != nil {
 		return err
 	}
-	if *file.file == "-" && !*yes {
+	yes := f.Bool("yes")
+	file := f.passphraseFile("passphrase-file")
+	if file.file == "-" && !yes {
 		return command.UsageError{Text: "with -passphrase-file -, say -yes: the name cannot come from standard input too"}
 	}
 	list, err := collectServers(ctx, f.config)
 	if err != nil {
 		return err
 	}
-	s, err := list.findServer(f.name)
+	s, err := list.findServer(f.name, f.nextCommand)
 	if err != nil {
 		return err
 	}
-	if !*yes {
+	if !yes {
 		if err := f.confirmDeletion(ctx, list.Running, s, stderr); err != nil {
 			return err
 		}
@@ -360,7 +338,7 @@ func (f *serverFlags) finishChange(change string, plan *manager.Plan, err error,
 			return err
 		}
 	}
-	return planError(plan, stderr)
+	return planError(plan, f.stderr)
 }
 
 // printPlan says what a plan has done for the server.
@@ -425,7 +403,7 @@ func (f *serverFlags) printChange(c serverChange, said string, stdout io.Writer)
 // explainStopped adds a hint for a command that only a running relay can serve.
 func (f *serverFlags) explainStopped(err error) error {
 	if errors.Is(err, manager.ErrNotRunning) {
-		return command.WithHint(err, "start it with: "+pathname.Command("cwtch-relay", "-config", f.config))
+		return command.WithHint(err, "start it with: "+f.nextCommand())
 	}
 	return err
 }
@@ -441,7 +419,7 @@ func (f *serverFlags) explainRefusal(err error) error {
 	case errors.As(err, &field):
 		return fmt.Errorf("-%s: %s", strings.ReplaceAll(field.Field, "_", "-"), field.Text)
 	case errors.Is(err, manager.ErrNoSuchServer):
-		return command.WithHint(fmt.Errorf("there is no server %q", f.name), "list them with: "+pathname.Command("cwtch-relay", "server", "list", "-config", f.config))
+		return command.WithHint(fmt.Errorf("there is no server %q", f.name), "list them with: "+f.nextCommand("server", "list"))
 	}
 	return err
 }

@@ -66,7 +66,7 @@ func (o *offlineServers) loadKeys(name string, passphrase []byte) (*identity.Ser
 // countStored asks the store of a server for the number of its messages, if it can be opened
 // without changing it.
 func (o *offlineServers) countStored(ctx context.Context, s *listedServer, stderr io.Writer) error {
-	server, err := pickServer(o.loaded.Config, s.Name)
+	server, err := pickServer(o.loaded.Config, s.Name, relayCommand)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/doctor"
@@ -21,7 +23,6 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/replica"
 	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
-	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 )
 
@@ -29,19 +30,36 @@ import (
 type statusView struct {
 	server  string // the only one; empty: all
 	details bool   // of every server
+	next    commandLine
 }
 
-func printStatus(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if wantsCheck(args) {
+func statusCommand() *cli.Command {
+	return &cli.Command{
+		Name: "status", Category: categoryRunning, Usage: "ask the running relay how it is",
+		Description: "The exit status is 1 if something is wrong that people notice.",
+		Flags: withConfig(
+			serverFlag("Show the server `NAME` only.", "all"),
+			&cli.BoolFlag{Name: "v", Usage: "Show everything about every server."},
+			&cli.BoolFlag{Name: "check", Usage: "Print one line, and exit as a monitor expects: 0 well, 1 warning, 2 critical, 3 unknown."},
+		),
+		Action: command.Action(printStatus),
+		OnUsageError: func(ctx context.Context, c *cli.Command, err error, isSub bool) error {
+			if wantsCheck(c.Root().Args().Slice()) && !c.Bool("help") {
+				return printCheck(ctx, &flags{}, statusView{}, err, c.Root().Writer)
+			}
+			return command.ConvertUsageError(ctx, c, err, isSub)
+		},
+	}
+}
+
+func printStatus(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	check := c.Bool("check")
+	if check {
 		stderr = io.Discard // some monitors show it
 	}
-	f := newFlags(stderr)
-	var view statusView
-	f.StringVar(&view.server, "server", "", "")
-	f.BoolVar(&view.details, "v", false, "")
-	check := f.Bool("check", false, "")
-	err := f.parseArgs(args)
-	if *check || err != nil && wantsCheck(args) {
+	f, err := readFlags(c, stderr)
+	view := statusView{server: f.String("server"), details: f.Bool("v"), next: f.nextCommand}
+	if check {
 		return printCheck(ctx, f, view, err, stdout)
 	}
 	if err != nil {
@@ -49,7 +67,7 @@ func printStatus(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	}
 	st, err := askStatus(ctx, f.config, view.server)
 	if errors.Is(err, manager.ErrNotRunning) {
-		return command.WithHint(err, "start it with: "+pathname.Command("cwtch-relay", "-config", f.config))
+		return command.WithHint(err, "start it with: "+f.nextCommand())
 	}
 	if err != nil {
 		return err
@@ -62,7 +80,7 @@ func printStatus(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	} else {
 		err = writeStatus(stdout, st, view, time.Now())
 	}
-	if err == nil && worstLevel(collectFindings(st, time.Now())) == critical {
+	if err == nil && worstLevel(collectFindings(st, time.Now(), f.nextCommand)) == critical {
 		err = command.ExitStatus(command.ExitError) // the reasons are among the facts
 	}
 	return err
@@ -104,12 +122,12 @@ func writeStatus(out io.Writer, st manager.Status, view statusView, now time.Tim
 	if !full && len(st.Servers) > 0 {
 		fmt.Fprintln(w)
 		for _, s := range st.Servers {
-			writeServerLine(w, s, now)
+			writeServerLine(w, s, now, view.next)
 		}
 	}
 	for _, s := range st.Servers {
-		if full || len(serverFindings(s, now)) > 0 {
-			writeServer(w, s, now)
+		if full || len(serverFindings(s, now, view.next)) > 0 {
+			writeServer(w, s, now, view.next)
 		}
 	}
 	return w.Flush()
@@ -147,12 +165,12 @@ func countPublished(n onion.Status) (published int) {
 }
 
 // writeServerLine writes a server on one line.
-func writeServerLine(w io.Writer, s manager.ServerStatus, now time.Time) {
+func writeServerLine(w io.Writer, s manager.ServerStatus, now time.Time, next commandLine) {
 	state := "ok"
 	if s.State == manager.StateStopped || s.State == manager.StateLocked {
 		state = string(s.State)
 	}
-	if level := worstLevel(serverFindings(s, now)); level > ok {
+	if level := worstLevel(serverFindings(s, now, next)); level > ok {
 		state = level.label()
 	}
 	fmt.Fprintf(w, "%s\t%s", s.Name, state)
@@ -175,11 +193,11 @@ func writeFindings(w io.Writer, indent string, all []finding) {
 }
 
 // writeServer writes all that is known of a server, its findings first.
-func writeServer(w io.Writer, s manager.ServerStatus, now time.Time) {
+func writeServer(w io.Writer, s manager.ServerStatus, now time.Time, next commandLine) {
 	fmt.Fprintf(w, "\nserver %s\n", s.Name)
-	writeFindings(w, "  ", serverFindings(s, now))
+	writeFindings(w, "  ", serverFindings(s, now, next))
 	if s.State == manager.StateStopped && !s.Deleting {
-		fmt.Fprintf(w, "  stopped\tstart it with: cwtch-relay server start %s\n", s.Name)
+		fmt.Fprintf(w, "  stopped\tstart it with: %s\n", next("server", "start", s.Name))
 	}
 	writePlugin(w, s.Storage, s.Storage.Name, now)
 	for _, p := range s.Others {

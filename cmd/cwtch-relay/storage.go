@@ -13,12 +13,39 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
+
+func storageCommands() *cli.Command {
+	one := func() cli.Flag { return serverFlag("Take the store of the server `NAME`.", "the only one") }
+	return &cli.Command{
+		Name: "storage", Category: categoryStorage, Usage: "check, compact and copy stores",
+		Commands: []*cli.Command{
+			{Name: "check", Usage: "verify a whole store, and say what is damaged and what to do", Description: "It changes nothing. The relay has to be stopped.",
+				Flags: withConfig(one()), Action: command.Action(runStorageCheck)},
+			{Name: "compact", Usage: "give the room of what was removed back to the disk", Description: "The running relay does it, if there is one.",
+				Flags: withConfig(serverFlag("Compact the store of the server `NAME` only.", "all")), Action: command.Action(runStorageCompact)},
+			{
+				Name: "copy", Usage: "copy what one store holds into another",
+				Description: "A STORE is 'server \"NAME\"', 'server \"NAME\" storage \"PLUGIN\" { … }' or 'storage \"PLUGIN\" { … }'. The relay has to be stopped.",
+				Flags: withConfig(
+					&cli.StringFlag{Name: "from", Usage: "Copy from `STORE`; required."},
+					&cli.StringFlag{Name: "to", Usage: "Copy to `STORE`; required."},
+					&cli.BoolFlag{Name: "salvage", Usage: "Copy what is whole of a damaged store."},
+					serverFlag("Take what -from and -to leave out from the server `NAME`.", "the only one")),
+				Action: command.Action(runStorageCopy),
+			},
+			{Name: "accept", Usage: "let a server go on with another store than its last", Description: "It is for a server that refuses its store, as not the one it ran on last.",
+				Flags: withConfig(serverFlag("Accept the store of the server `NAME`.", "the only one")), Action: command.Action(runStorageAccept)},
+		},
+	}
+}
 
 // storeTimeout is how long a store may take to open, unless it takes over a file of an
 // earlier release.

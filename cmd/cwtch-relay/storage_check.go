@@ -7,12 +7,13 @@ import (
 	"io"
 	"time"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/scan"
 	"github.com/cwtch-relay/cwtch-relay/core/transfer"
 	"github.com/cwtch-relay/cwtch-relay/core/verify"
-	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -23,17 +24,17 @@ const shownFaults = 30
 const restartTimeout = 5 * time.Second
 
 // runStorageCheck verifies the store of a server while no relay runs.
-func runStorageCheck(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags(stderr)
-	name := f.String("server", "", "")
-	if err := f.parseArgs(args); err != nil {
+func runStorageCheck(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	f, err := readFlags(c, stderr)
+	if err != nil {
 		return err
 	}
+	name := f.String("server")
 	cfg, err := loadTolerant(ctx, f.config)
 	if err != nil {
 		return err
 	}
-	server, err := pickServer(cfg.Config, *name)
+	server, err := pickServer(cfg.Config, name, f.nextCommand)
 	if err != nil {
 		return err
 	}
@@ -42,18 +43,18 @@ func runStorageCheck(ctx context.Context, args []string, stdout, stderr io.Write
 	}
 	ctx, stop := endOnSignal(ctx)
 	defer stop()
-	c := &checkJob{loadedConfig: cfg, openedStore: &openedStore{role: "check", server: server}, stderr: stderr}
-	report, err := c.runCheck(ctx)
+	job := &checkJob{loadedConfig: cfg, openedStore: &openedStore{role: "check", server: server}, stderr: stderr, next: f.nextCommand}
+	report, err := job.runCheck(ctx)
 	if err != nil {
-		return c.explainCheck(err)
+		return job.explainCheck(err)
 	}
 	if f.JSON {
-		err = command.PrintJSON(stdout, c.summarizeCheck(report))
+		err = command.PrintJSON(stdout, job.summarizeCheck(report))
 	} else {
-		err = c.printReport(stdout, report)
+		err = job.printReport(stdout, report)
 	}
 	if err == nil && !report.IsWhole() {
-		err = fmt.Errorf("%s is damaged: %s", c, command.CountOf(int(report.CountFaults()), "fault"))
+		err = fmt.Errorf("%s is damaged: %s", job, command.CountOf(int(report.CountFaults()), "fault"))
 	}
 	return err
 }
@@ -63,6 +64,7 @@ type checkJob struct {
 	*loadedConfig
 	*openedStore
 	stderr io.Writer
+	next   commandLine
 }
 
 func (c *checkJob) runCheck(ctx context.Context) (r verify.Report, err error) {
@@ -204,5 +206,5 @@ func (c *checkJob) salvageCommand() string {
 	case "sqlite":
 		to = fmt.Sprintf("server %q storage \"sqlite\" { path = \"salvaged.sqlite\" }", c.server.Name)
 	}
-	return pathname.Command("cwtch-relay", "storage", "copy", "-salvage", "-config", c.path, "-from", fmt.Sprintf("server %q", c.server.Name), "-to", to)
+	return c.next("storage", "copy", "-salvage", "-from", fmt.Sprintf("server %q", c.server.Name), "-to", to)
 }

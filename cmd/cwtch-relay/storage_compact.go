@@ -9,6 +9,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
@@ -17,21 +19,21 @@ import (
 
 // runStorageCompact gives the room of what was removed back to the disk, for one server or
 // for all: the running relay does it, or the command itself if none runs.
-func runStorageCompact(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags(stderr)
-	name := f.String("server", "", "")
-	if err := f.parseArgs(args); err != nil {
+func runStorageCompact(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	f, err := readFlags(c, stderr)
+	if err != nil {
 		return err
 	}
+	name := f.String("server")
 	dataDir, err := config.DataDir(f.config)
 	if err != nil {
 		return err
 	}
 	ctx, stop := endOnSignal(ctx)
 	defer stop()
-	done, err := askCompact(ctx, dataDir, *name, stderr)
+	done, err := askCompact(ctx, dataDir, name, stderr)
 	if errors.Is(err, manager.ErrNotRunning) {
-		done, err = compactStopped(ctx, f.config, *name, stderr)
+		done, err = compactStopped(ctx, f, name, stderr)
 	}
 	if err != nil {
 		return err
@@ -90,21 +92,21 @@ func askCompact(ctx context.Context, dataDir, name string, stderr io.Writer) (do
 }
 
 // compactStopped compacts stores that no relay uses.
-func compactStopped(ctx context.Context, path, name string, stderr io.Writer) ([]manager.CompactedStore, error) {
-	cfg, err := loadTolerant(ctx, path)
+func compactStopped(ctx context.Context, f *flags, name string, stderr io.Writer) ([]manager.CompactedStore, error) {
+	cfg, err := loadTolerant(ctx, f.config)
 	if err != nil {
 		return nil, err
 	}
 	servers := cfg.Servers
 	if name != "" {
-		server, err := pickServer(cfg.Config, name)
+		server, err := pickServer(cfg.Config, name, f.nextCommand)
 		if err != nil {
 			return nil, err
 		}
 		servers = []config.Server{server}
 	}
 	if _, err := os.Stat(cfg.DataDir); errors.Is(err, os.ErrNotExist) { // claiming would make it
-		return nil, fmt.Errorf("no server of %s has a store: there is no %s", path, cfg.DataDir)
+		return nil, fmt.Errorf("no server of %s has a store: there is no %s", f.config, cfg.DataDir)
 	}
 	release, err := cfg.claimDataDir("compaction, or asked for it again once it has started")
 	if err != nil {

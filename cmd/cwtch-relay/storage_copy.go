@@ -7,59 +7,58 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/catalog"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/transfer"
 	"github.com/cwtch-relay/cwtch-relay/core/verify"
-	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // runStorageCopy copies what one store holds into another, for an operator who changes
 // the configuration afterwards.
-func runStorageCopy(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags(stderr)
-	name := f.String("server", "", "")
-	from := f.String("from", "", "")
-	to := f.String("to", "", "")
-	salvage := f.Bool("salvage", false, "")
-	if err := f.parseArgs(args); err != nil {
-		return err
-	}
-	if *from == "" || *to == "" {
+func runStorageCopy(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) error {
+	from, to, salvage := c.String("from"), c.String("to"), c.Bool("salvage")
+	if from == "" || to == "" {
 		return command.UsageError{Text: `say what to copy: -from 'server "NAME"' -to 'server "NAME" storage "PLUGIN" { … }'`}
+	}
+	f, err := readFlags(c, stderr)
+	if err != nil {
+		return err
 	}
 	programs, err := catalog.New(builtInPlugins(), pluginMode)
 	if err != nil {
 		return err
 	}
 	plugins := configPlugins(ctx, programs, true) // a fault of another server does not matter
-	cfg, stores, err := config.LoadStores(f.config, plugins, *name, config.Text{Name: "-from", Source: *from}, config.Text{Name: "-to", Source: *to})
+	cfg, stores, err := config.LoadStores(f.config, plugins, f.String("server"), config.Text{Name: "-from", Source: from}, config.Text{Name: "-to", Source: to})
 	if err != nil {
 		return err
 	}
-	c := &copyJob{
+	job := &copyJob{
 		loadedConfig: &loadedConfig{cfg, f.config, programs},
-		from:         &openedStore{role: "from", server: stores[0], inspect: *salvage},
+		from:         &openedStore{role: "from", server: stores[0], inspect: salvage},
 		to:           &openedStore{role: "to", server: stores[1]},
-		salvage:      *salvage,
+		salvage:      salvage,
 		stderr:       stderr,
+		next:         f.nextCommand,
 	}
 	ctx, stop := endOnSignal(ctx)
 	defer stop()
-	result, err := c.runCopy(ctx)
+	result, err := job.runCopy(ctx)
 	if err != nil {
-		return c.explainCopy(err)
+		return job.explainCopy(err)
 	}
 	if f.JSON {
-		err = command.PrintJSON(stdout, c.summarizeCopy(result))
+		err = command.PrintJSON(stdout, job.summarizeCopy(result))
 	} else {
-		err = c.printReport(stdout, result)
+		err = job.printReport(stdout, result)
 	}
-	if err == nil && c.salvage && (!result.Missing.IsZero() || !c.found.IsWhole()) {
-		err = fmt.Errorf("the copy is finished and lacks what %s has lost: %s", c.from, c.describeMissing(result.Missing))
+	if err == nil && salvage && (!result.Missing.IsZero() || !job.found.IsWhole()) {
+		err = fmt.Errorf("the copy is finished and lacks what %s has lost: %s", job.from, job.describeMissing(result.Missing))
 	}
 	return err
 }
@@ -72,6 +71,7 @@ type copyJob struct {
 	found    verify.Report // by a check before a salvage
 	unnoted  error         // why the server would refuse the copy
 	stderr   io.Writer
+	next     commandLine
 }
 
 func (c *copyJob) runCopy(ctx context.Context) (r transfer.Result, err error) {
@@ -157,7 +157,7 @@ func (c *copyJob) explainCopy(err error) error {
 	case c.salvage:
 		return err
 	case errors.As(err, &failed) && failed.store == c.from, errors.Is(err, storage.ErrCorrupt):
-		return command.WithHint(err, "if the source is damaged, \"cwtch-relay storage check\" says what is lost, and the same copy with -salvage, into an empty store, takes over the rest")
+		return command.WithHint(err, "if the source is damaged, \""+c.next("storage", "check")+"\" says what is lost, and the same copy with -salvage, into an empty store, takes over the rest")
 	}
 	return err
 }
@@ -240,7 +240,7 @@ func (c *copyJob) printReport(w io.Writer, r transfer.Result) error {
 			why = "it has run on another store"
 		}
 		fmt.Fprintf(w, "  - before that, tell the server that it may go on with the copy, since %s:\n      %s\n",
-			why, pathname.Command("cwtch-relay", "storage", "accept", "-config", c.path, "-server", c.to.server.Name))
+			why, c.next("storage", "accept", "-server", c.to.server.Name))
 	}
 	if c.from.server.Name != c.to.server.Name {
 		fmt.Fprintf(w, "  - server %q keeps its own address and its own keys: those of %q are no part of a copy\n", c.to.server.Name, c.from.server.Name)
@@ -275,7 +275,7 @@ func (c *copyJob) printMissing(w io.Writer, m transfer.Missing) {
 		fmt.Fprintf(w, "  fault   %s: %s\n", f.Place, f.Text)
 	}
 	if more := c.found.CountFaults(); more > shownRanges {
-		fmt.Fprintf(w, "  fault   and %d more, see \"cwtch-relay storage check\"\n", more-shownRanges)
+		fmt.Fprintf(w, "  fault   and %d more, see \"%s\"\n", more-shownRanges, c.next("storage", "check"))
 	}
 	fmt.Fprintln(w, "  numbers the copy counts from 1 without gaps; members go on where they were, and those whose last\n"+
 		"          message is missing get everything again")

@@ -9,7 +9,6 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
-	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // unlockWait is how long the question for the next passphrase waits for a server to be
@@ -18,7 +17,7 @@ const unlockWait = 10 * time.Second
 
 // unlockAtTerminal asks the person who starts the relay for the passphrase of each locked server
 // that is to start with it.
-func unlockAtTerminal(ctx context.Context, m *manager.Manager) {
+func unlockAtTerminal(ctx context.Context, m *manager.Manager, next commandLine) {
 	t, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
 		return
@@ -29,7 +28,7 @@ func unlockAtTerminal(ctx context.Context, m *manager.Manager) {
 			continue
 		}
 		if !unlockNamed(ctx, m, t, s.Name) {
-			fmt.Fprintf(t, "server %s stays locked; unlock it later with: %s\n", s.Name, pathname.Command("cwtch-relay", "server", "unlock", s.Name))
+			fmt.Fprintf(t, "server %s stays locked; unlock it later with: %s\n", s.Name, next("server", "unlock", s.Name))
 		}
 	}
 }

@@ -1,90 +1,25 @@
 // Package command is what cwtch-relay and cwtch-plugin have in common at the command
-// line: commands of one or two words, their flags, mistakes that come with a hint, and
-// exit statuses.
+// line: how a tree of commands is run, mistakes that come with a hint, help, completion,
+// manual pages, JSON and exit statuses. Each program declares its commands and flags as data of
+// github.com/urfave/cli, and everything that describes them is made of that.
 package command
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
-	"github.com/cwtch-relay/cwtch-relay/cmd/internal/suggest"
 	"github.com/cwtch-relay/cwtch-relay/config"
 )
-
-// Command is one of the things that a program does.
-type Command struct {
-	Name  string // empty: what happens without the name of a command
-	Args  string // as usage shows them
-	About string
-	Run   func(ctx context.Context, args []string, stdout, stderr io.Writer) error
-}
-
-// Program is a program with several commands.
-type Program struct {
-	Name     string
-	Commands []Command
-	Intro    string // what the help says in front of the commands
-	Trailer  string // and behind them
-}
-
-// Run runs the command that args name. Its error is [flag.ErrHelp] if they ask for help.
-func (p Program) Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	name := ""
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		name, args = args[0], args[1:]
-	}
-	if name == "help" {
-		return flag.ErrHelp
-	}
-	var names, family []string // the family has the second words after this name
-	for _, c := range p.Commands {
-		first, second, _ := strings.Cut(c.Name, " ")
-		switch {
-		case c.Name == name:
-			return c.Run(ctx, args, stdout, stderr)
-		case first == name && len(args) > 0 && second == args[0]:
-			return c.Run(ctx, args[1:], stdout, stderr)
-		case first == name:
-			family = append(family, second)
-		}
-		if c.Name != "" {
-			names = append(names, first)
-		}
-	}
-	switch {
-	case name == "":
-		if _, err := NewFlags().ParseArgs(args); err != nil { // it may ask for help
-			return err
-		}
-		return UsageError{Text: "no command given"}
-	case len(family) == 0:
-		return UsageError{fmt.Sprintf("unknown command %q", name), suggest.Name("", name, names)}
-	case len(args) == 0 || strings.HasPrefix(args[0], "-"):
-		return UsageError{Text: fmt.Sprintf("%s is followed by one of: %s", name, strings.Join(family, ", "))}
-	}
-	return UsageError{fmt.Sprintf("unknown command %q, only: %s", name+" "+args[0], strings.Join(family, ", ")), suggest.Name(name+" ", args[0], family)}
-}
-
-// Help describes all commands.
-func (p Program) Help() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\n", p.Intro)
-	for _, c := range p.Commands {
-		fmt.Fprintf(&b, "  %s %s\n        %s\n", p.Name, strings.TrimSpace(c.Name+" "+c.Args), c.About)
-	}
-	fmt.Fprintf(&b, "\n%s\n", p.Trailer)
-	return b.String()
-}
 
 // UsageError is wrong usage of the command line, exit status 2.
 type UsageError struct {
 	Text       string
 	Suggestion string // the beginning of the hint, see package suggest; may be empty
+	Remedy     string // the rest of the hint; empty: where the commands are listed
 }
 
 func (e UsageError) Error() string { return e.Text }
@@ -114,33 +49,74 @@ const (
 	ExitConfig = 78
 )
 
-// Report prints what a command said or did wrong, if anything, and returns the exit
-// status of the program.
-func (p Program) Report(err error, stdout, stderr io.Writer) int {
+// WantsJSON reports whether a command line asks for JSON. It may be wrong otherwise.
+func WantsJSON(args []string) bool {
+	return slices.ContainsFunc(args, func(arg string) bool {
+		return slices.Contains([]string{"-json", "--json", "-json=true", "--json=true"}, arg)
+	})
+}
+
+// Report prints what a command of a program did wrong, if anything, and returns the exit
+// status: an error and a hint for people, or one JSON object with both.
+func Report(program string, err error, asJSON bool, stderr io.Writer) int {
 	var said ExitStatus
 	var usage UsageError
 	var wrongConfig *config.Error
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, p.Help())
-		return 0
 	case errors.As(err, &said):
 		return int(said)
 	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "error: %s\nhint: %s%s -help lists the commands\n", usage.Text, usage.Suggestion, p.Name)
+		remedy := usage.Remedy
+		if remedy == "" {
+			remedy = program + " -help lists the commands"
+		}
+		printError(usage.Text, usage.Suggestion+remedy, asJSON, stderr)
 		return ExitUsage
 	case errors.As(err, &wrongConfig):
-		fmt.Fprintln(stderr, wrongConfig) // it has its own errors, places and hints
+		if asJSON {
+			text, hint := summarizeFaults(wrongConfig)
+			printError(text, hint, true, stderr)
+		} else {
+			fmt.Fprintln(stderr, wrongConfig) // it has its own errors, places and hints
+		}
 		return ExitConfig
 	}
-	fmt.Fprintf(stderr, "error: %v\n", err)
+	hint := ""
 	var h interface{ Hint() string }
 	if errors.As(err, &h) {
-		fmt.Fprintf(stderr, "hint: %s\n", h.Hint())
+		hint = h.Hint()
 	}
+	printError(err.Error(), hint, asJSON, stderr)
 	return ExitError
+}
+
+// printError prints an error and what to do about it, if that is known.
+func printError(text, hint string, asJSON bool, stderr io.Writer) {
+	if asJSON {
+		json.NewEncoder(stderr).Encode(struct { //nolint:errcheck // as for the other errors
+			Error string `json:"error"`
+			Hint  string `json:"hint,omitempty"`
+		}{text, hint})
+		return
+	}
+	fmt.Fprintf(stderr, "error: %s\n", text)
+	if hint != "" {
+		fmt.Fprintf(stderr, "hint: %s\n", hint)
+	}
+}
+
+// summarizeFaults has a line for each mistake in a configuration, and one for each hint.
+func summarizeFaults(wrong *config.Error) (text, hint string) {
+	var texts, hints []string
+	for _, d := range wrong.Diagnostics {
+		texts = append(texts, fmt.Sprintf("%s: %s", d.Range, d.Summary))
+		if d.Hint != "" {
+			hints = append(hints, d.Hint)
+		}
+	}
+	return strings.Join(texts, "\n"), strings.Join(hints, "\n")
 }
 
 // PrintJSON prints a value as JSON, indented.

@@ -1,81 +1,26 @@
 package command
 
 import (
-	"errors"
-	"flag"
-	"fmt"
-	"io"
+	"github.com/urfave/cli/v3"
 
-	"github.com/cwtch-relay/cwtch-relay/cmd/internal/suggest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
-// Flags is a set of flags whose mistakes are a [UsageError].
-type Flags struct {
-	*flag.FlagSet
-	JSON bool // -json
+// JSONFlag is the flag of a command that can print its facts as JSON.
+func JSONFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "json", Local: true, Usage: "Print facts as JSON, and an error as one JSON object with error and hint."}
 }
 
-// NewFlags has the flag -json alone.
-func NewFlags() *Flags {
-	f := &Flags{FlagSet: flag.NewFlagSet("", flag.ContinueOnError)}
-	f.SetOutput(io.Discard)
-	f.Usage = func() {}
-	f.BoolVar(&f.JSON, "json", false, "")
-	return f
+// PathFlag is a flag that is a path, or an address with one.
+func PathFlag(name, defaultText, usage string) cli.Flag {
+	return &cli.StringFlag{Name: name, Local: true, TakesFile: true, DefaultText: defaultText, Usage: usage, Validator: pathname.CheckAddress}
 }
 
-// Path adds a flag that is a path.
-func (f *Flags) Path(name string) *string {
-	p := new(string)
-	pathname.Var(f.FlagSet, p, name, "", "")
-	return p
-}
-
-// ParseArgs parses arguments, which usage calls names, before, between and behind the
-// flags.
-func (f *Flags) ParseArgs(args []string, names ...string) (values []string, err error) {
-	values, err = f.parseAll(args, len(names))
-	if err == nil && len(values) < len(names) {
-		return nil, UsageError{Text: "missing: " + names[len(values)]}
-	}
-	return values, err
-}
-
-// ParseList does the same for one argument or more, which usage calls name.
-func (f *Flags) ParseList(args []string, name string) (values []string, err error) {
-	values, err = f.parseAll(args, len(args))
-	if err == nil && len(values) == 0 {
-		return nil, UsageError{Text: "missing: " + name}
-	}
-	return values, err
-}
-
-// ParseOptional does the same for one argument that may be left out, and is then empty.
-func (f *Flags) ParseOptional(args []string) (value string, err error) {
-	values, err := f.parseAll(args, 1)
-	if err == nil && len(values) == 1 {
-		value = values[0]
-	}
-	return value, err
-}
-
-// parseAll parses flags, and at most so many arguments.
-func (f *Flags) parseAll(args []string, most int) (values []string, err error) {
-	for {
-		switch err := f.Parse(args); {
-		case errors.Is(err, flag.ErrHelp):
-			return nil, err
-		case err != nil:
-			return nil, UsageError{err.Error(), suggest.Flag(f.FlagSet, err)}
-		case f.NArg() == 0:
-			return values, nil
-		case len(values) == most:
-			return nil, UsageError{Text: fmt.Sprintf("unexpected argument %q", f.Arg(0))}
-		}
-		values = append(values, f.Arg(0))
-		args = f.Args()[1:]
-	}
+// pathsFlag is a flag that is a path, any number of times.
+func pathsFlag(name, usage string) cli.Flag {
+	return &cli.StringSliceFlag{Name: name, TakesFile: true, Usage: usage, Validator: func(paths []string) error {
+		return pathname.Check(paths[len(paths)-1])
+	}}
 }
 
 // CheckPath returns an argument that is a path.

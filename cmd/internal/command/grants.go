@@ -3,43 +3,54 @@ package command
 import (
 	"path/filepath"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/cwtch-relay/cwtch-relay/core/catalog"
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
-	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
-
-// GrantsHelp says what usage means by GRANTS.
-const GrantsHelp = `GRANTS are what the sandbox block of the plugin would grant: -read PATH and -sockets PATH (any number of times),
--network, -processes; or -no-sandbox.`
 
 // Grants are what a person lets a program do that the command line names.
 type Grants struct {
 	Unconfined bool
-	network    bool
 	policy     sandbox.Policy
 }
 
-// Grants adds their flags.
-func (f *Flags) Grants() *Grants {
-	g := &Grants{}
-	f.BoolVar(&g.Unconfined, "no-sandbox", false, "")
-	f.BoolVar(&g.network, "network", false, "")
-	f.BoolVar(&g.policy.Processes, "processes", false, "")
-	f.Func("read", "", appendPath(&g.policy.Read))
-	f.Func("sockets", "", appendPath(&g.policy.Sockets))
-	return g
+// GrantFlags are the flags that [ReadGrants] reads: what the sandbox block of a plugin would
+// grant.
+func GrantFlags() []cli.Flag {
+	return []cli.Flag{
+		pathsFlag("read", "Let the plugin read what is at `PATH`."),
+		pathsFlag("sockets", "Let the plugin connect to the sockets in the directory `PATH`."),
+		&cli.BoolFlag{Name: "network", Usage: "Let the plugin open network connections."},
+		&cli.BoolFlag{Name: "processes", Usage: "Let the plugin start other programs."},
+		&cli.BoolFlag{Name: "no-sandbox", Usage: "Run the plugin without a sandbox: it can do what you can."},
+	}
 }
 
-// appendPath returns a function that appends an absolute path for each flag.
-func appendPath(paths *[]string) func(string) error {
-	return func(path string) error {
-		if err := pathname.Check(path); err != nil {
-			return err
-		}
-		abs, err := filepath.Abs(path)
-		*paths = append(*paths, abs)
-		return err
+// ReadGrants reads the flags of [GrantFlags].
+func ReadGrants(c *cli.Command) (*Grants, error) {
+	g := &Grants{Unconfined: c.Bool("no-sandbox"), policy: sandbox.Policy{Processes: c.Bool("processes")}}
+	if c.Bool("network") {
+		g.policy.Network = sandbox.Open
 	}
+	var err error
+	if g.policy.Read, err = absolutePaths(c.StringSlice("read")); err != nil {
+		return nil, err
+	}
+	g.policy.Sockets, err = absolutePaths(c.StringSlice("sockets"))
+	return g, err
+}
+
+// absolutePaths returns absolute forms of paths.
+func absolutePaths(paths []string) (absolute []string, err error) {
+	for _, path := range paths {
+		abs, err := filepath.Abs(path)
+		if err != nil {
+			return nil, err
+		}
+		absolute = append(absolute, abs)
+	}
+	return absolute, nil
 }
 
 // Program is the program at a path, with what is granted to it.
@@ -48,8 +59,5 @@ func (g *Grants) Program(path string) (*catalog.Program, error) {
 		return catalog.Named(path, nil)
 	}
 	policy := g.policy
-	if g.network {
-		policy.Network = sandbox.Open
-	}
 	return catalog.Named(path, &policy)
 }

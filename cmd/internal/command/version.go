@@ -6,6 +6,8 @@ import (
 	"io"
 	"runtime"
 	"runtime/debug"
+
+	"github.com/urfave/cli/v3"
 )
 
 // Version is the release this tree leads to.
@@ -36,22 +38,23 @@ func currentVersion() versionInfo {
 	return v
 }
 
-// PrintVersion is the Run of the command version of a program.
-func PrintVersion(program string) func(context.Context, []string, io.Writer, io.Writer) error {
-	return func(_ context.Context, args []string, stdout, _ io.Writer) error {
-		f := NewFlags()
-		if _, err := f.ParseArgs(args); err != nil {
-			return err
-		}
-		v := currentVersion()
-		if f.JSON {
-			return PrintJSON(stdout, v)
-		}
-		revision := ""
-		if v.Revision != "" {
-			revision = " " + v.Revision
-		}
-		_, err := fmt.Fprintf(stdout, "%s %s%s (%s, %s)\n", program, v.Version, revision, v.Go, v.Platform)
-		return err
+// VersionCommand is the command version of a program.
+func VersionCommand() *cli.Command {
+	return &cli.Command{
+		Name: "version", Usage: "print the version", Category: categoryOwn, Flags: []cli.Flag{JSONFlag()},
+		Action: Action(printVersion),
 	}
+}
+
+func printVersion(_ context.Context, c *cli.Command, stdout, _ io.Writer) error {
+	v := currentVersion()
+	if c.Bool("json") {
+		return PrintJSON(stdout, v)
+	}
+	revision := ""
+	if v.Revision != "" {
+		revision = " " + v.Revision
+	}
+	_, err := fmt.Fprintf(stdout, "%s %s%s (%s, %s)\n", c.Root().Name, v.Version, revision, v.Go, v.Platform)
+	return err
 }

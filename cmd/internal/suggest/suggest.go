@@ -20,14 +20,19 @@ func Name(prefix, name string, known []string) string {
 	return fmt.Sprintf("Did you mean %q? ", prefix+nearest)
 }
 
-// Flag is [Name] for an error of fs that says that a flag is not known. It is empty for
-// other errors.
+// Flag is [FlagName] for the flags of fs.
 func Flag(fs *flag.FlagSet, err error) string {
+	var known []string
+	fs.VisitAll(func(f *flag.Flag) { known = append(known, f.Name) })
+	return FlagName(err, known)
+}
+
+// FlagName is [Name] for an error that says that a flag is not known. It is empty for other
+// errors.
+func FlagName(err error, known []string) string {
 	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
 	if !unknown {
 		return ""
 	}
-	var known []string
-	fs.VisitAll(func(f *flag.Flag) { known = append(known, f.Name) })
 	return Name("-", name, known)
 }
