@@ -25,8 +25,9 @@ func TestLabSeeds(t *testing.T) {
 	}
 	for _, args := range runs {
 		t.Log(args)
-		if err := runLab(t.Context(), append(args, "../../examples/lab/rough.hcl"), t.Output(), io.Discard); err != nil {
-			t.Error(err)
+		args = append([]string{"lab", "run", "../../examples/lab/rough.hcl"}, args...)
+		if status := runCommand(t.Context(), args, t.Output(), t.Output()); status != 0 {
+			t.Errorf("status %d", status)
 		}
 	}
 }

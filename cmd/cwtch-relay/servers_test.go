@@ -2,12 +2,16 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/urfave/cli/v3"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
@@ -67,7 +71,7 @@ func TestConfigurationIsFound(t *testing.T) {
 func TestNoConfigurationIsFound(t *testing.T) {
 	t.Chdir(t.TempDir())
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
-	for _, line := range []string{"", "-json", "validate", "status", "bundle"} {
+	for _, line := range []string{"", "validate", "status", "bundle"} {
 		status, out, errs := runLine(t, line)
 		if status != command.ExitConfig || out != "" || !strings.HasPrefix(errs, "error: no configuration found: there is no server.hcl, no ") ||
 			!strings.HasSuffix(errs, "\nhint: say where it is with -config FILE, or make one: cwtch-relay desktop, or cwtch-relay init -dir DIR\n") {
@@ -82,6 +86,92 @@ func TestNoConfigurationIsFound(t *testing.T) {
 	}
 }
 
+// withArguments calls do with a command line of each command that takes -config, with the arguments
+// and flags that it needs.
+func withArguments(do func(line string)) {
+	needed := map[string]string{"storage copy": "-from x -to y", "peer add": "bob x", "server passwd": "x"}
+	do("")
+	for _, c := range program().Commands {
+		for _, leaf := range append([]*cli.Command{c}, c.Commands...) {
+			if !slices.ContainsFunc(leaf.Flags, func(f cli.Flag) bool { return f.Names()[0] == "config" }) {
+				continue
+			}
+			name := leaf.Name
+			if leaf != c {
+				name = c.Name + " " + name
+			}
+			args := needed[name]
+			if args == "" && leaf.ArgsUsage == "NAME" {
+				args = "x"
+			}
+			do(strings.TrimSpace(name + " " + args))
+		}
+	}
+}
+
+// A configuration that is not there has an exit status and a hint of its own, whatever the command
+// is, and is a JSON object for a program.
+func TestMissingConfiguration(t *testing.T) {
+	t.Chdir(t.TempDir())
+	count := 0
+	withArguments(func(line string) {
+		count++
+		status, out, errs := runLine(t, line+" -config no.hcl")
+		if status != command.ExitConfig || out != "" || errs != "error: there is no configuration: stat no.hcl: no such file or directory\nhint: give the right file with -config, or make one: cwtch-relay init -dir DIR\n" {
+			t.Errorf("%q: status %d\n%s%s", line, status, out, errs)
+		}
+		status, out, errs = runLine(t, line+" -config no.hcl -json")
+		var object struct{ Error, Hint string }
+		if err := json.Unmarshal([]byte(errs), &object); err != nil || status != command.ExitConfig || out != "" || object.Hint == "" || !strings.HasPrefix(object.Error, "there is no configuration: ") {
+			t.Errorf("%q: status %d, %v\n%s%s", line, status, err, out, errs)
+		}
+	})
+	if count < 25 {
+		t.Errorf("only %d commands take -config: are they still found?", count)
+	}
+}
+
+// A hint repeats the -config that was given, and has none if the configuration was found.
+func TestHintsRepeatTheConfiguration(t *testing.T) {
+	writeConfig(t, network+`server "main" {}`)
+	for _, line := range []string{"status", "reload", "peer sync bob", "server start main", "server stop main", "server unlock main"} {
+		if _, _, errs := runLine(t, line); !strings.Contains(errs, "\nhint: start it with: cwtch-relay\n") && !strings.Contains(errs, "\nhint: start it with: cwtch-relay;") {
+			t.Errorf("%s: %s", line, errs)
+		}
+		if _, _, errs := runLine(t, line+" -config ./server.hcl"); !strings.Contains(errs, "\nhint: start it with: cwtch-relay -config ./server.hcl") {
+			t.Errorf("%s with -config: %s", line, errs)
+		}
+		status, _, errs := runLine(t, line+" -json")
+		var object struct{ Error, Hint string }
+		if err := json.Unmarshal([]byte(errs), &object); err != nil || status != command.ExitError || !strings.HasPrefix(object.Hint, "start it with: cwtch-relay") {
+			t.Errorf("%s with -json: status %d, %v, %s", line, status, err, errs)
+		}
+	}
+}
+
+func TestCompletionOfServers(t *testing.T) {
+	path := writeConfig(t, network)
+	for _, line := range []string{"server add attic", "server add main"} {
+		if status, _, errs := runLine(t, line); status != 0 {
+			t.Fatal(errs)
+		}
+	}
+	for line, want := range map[string]string{
+		"server show -config " + path + " _": "attic\nmain\n",
+		"status -server _":                   "attic\nmain\n",
+		"doctor -config no.hcl _":            "",
+		"server add _":                       "",
+		"status -config _":                   ":files\n",
+		"server de_":                         "delete\tdelete a server with its keys and messages\n",
+	} {
+		var out, errs bytes.Buffer
+		words := strings.Split(strings.TrimSuffix(line, "_"), " ")
+		if status := runCommand(t.Context(), append([]string{"__complete"}, words...), &out, &errs); status != 0 || out.String() != want || errs.Len() > 0 {
+			t.Errorf("%q: status %d, got %q, want %q\n%s", line, status, &out, want, &errs)
+		}
+	}
+}
+
 // TestNoServers: a file without servers is valid, and a relay without a console does not start with
 // it.
 func TestNoServers(t *testing.T) {
@@ -90,11 +180,11 @@ func TestNoServers(t *testing.T) {
 		t.Errorf("validate: status %d\n%s%s", status, out, errs)
 	}
 	for _, line := range []string{"bundle", "storage check", "storage accept", "peer add bob " + string(identity.NewKey().Onion())} {
-		if status, _, errs := runLine(t, line+" -config server.hcl"); status != 1 || !strings.HasPrefix(errs, "error: the configuration has no servers\nhint: add one: cwtch-relay server add NAME\n") {
+		if status, _, errs := runLine(t, line+" -config server.hcl"); status != 1 || !strings.HasPrefix(errs, "error: the configuration has no servers\nhint: add one: cwtch-relay server add NAME -config server.hcl\n") {
 			t.Errorf("%s: status %d\n%s", line, status, errs)
 		}
 	}
-	d := &daemon{config: "server.hcl", service: sdnotify.FromEnvironment()}
+	d := &daemon{config: "server.hcl", next: relayCommand, service: sdnotify.FromEnvironment()}
 	err := d.run(t.Context())
 	var hint interface{ Hint() string }
 	if !errors.As(err, new(configFault)) || !errors.As(err, &hint) || !strings.Contains(err.Error(), "has no server and no console") || !strings.Contains(hint.Hint(), "console {}") {
@@ -106,7 +196,7 @@ func TestNoServers(t *testing.T) {
 	if err := os.WriteFile("server.hcl", []byte(network+"console {}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := load(t, network+"console {}\n").requireWork(); err != nil {
+	if err := load(t, network+"console {}\n").requireWork(relayCommand); err != nil {
 		t.Errorf("with a console: %v", err)
 	}
 }

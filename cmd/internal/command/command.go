@@ -111,7 +111,7 @@ func printError(text, hint string, asJSON bool, stderr io.Writer) {
 func summarizeFaults(wrong *config.Error) (text, hint string) {
 	var texts, hints []string
 	for _, d := range wrong.Diagnostics {
-		texts = append(texts, fmt.Sprintf("%s: %s", d.Range, d.Summary))
+		texts = append(texts, fmt.Sprintf("%s line %d, column %d: %s", d.Range.File, d.Range.Line, d.Range.Column, d.Summary))
 		if d.Hint != "" {
 			hints = append(hints, d.Hint)
 		}

@@ -150,7 +150,7 @@ func flagsOf(c *cli.Command) (flags []flagText) {
 	}
 	all := slices.Clone(c.Flags)
 	if root := c.Root(); c != root {
-		all = append(all, root.VisiblePersistentFlags()...)
+		all = append(all, helpFlagOf(root)...)
 	}
 	for _, f := range all {
 		doc, ok := f.(cli.DocGenerationFlag)
@@ -168,6 +168,15 @@ func flagsOf(c *cli.Command) (flags []flagText) {
 	}
 	slices.SortFunc(flags, func(a, b flagText) int { return cmp.Compare(a.name, b.name) })
 	return flags
+}
+
+// helpFlagOf returns the flag of a root that all commands have.
+func helpFlagOf(root *cli.Command) []cli.Flag {
+	i := slices.IndexFunc(root.Flags, func(f cli.Flag) bool { return f.Names()[0] == "help" })
+	if i < 0 {
+		return nil
+	}
+	return root.Flags[i : i+1]
 }
 
 // synopsis is the flag as it is typed.

@@ -92,11 +92,10 @@ func ConvertUsageError(_ context.Context, c *cli.Command, err error, _ bool) err
 		known = append(known, f.Names()...)
 	}
 	text := err.Error()
-	if about, _, ok := strings.Cut(text, ": strconv."); ok { // the library knows no better words
+	if about, ok := strings.CutSuffix(text, ": parse error"); ok { // the library has no better words
+		text = about + ": it has to be true or false"
+	} else if about, _, ok := strings.Cut(text, ": strconv."); ok {
 		text = about + ": it has to be a whole number that is not too large"
-		if strings.Contains(err.Error(), ": strconv.ParseBool") {
-			text = about + ": it has to be true or false"
-		}
 	}
 	return explainUsage(c, UsageError{Text: text, Suggestion: suggest.FlagName(err, known)})
 }
