@@ -2,10 +2,12 @@ package e2e_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -163,21 +165,67 @@ func codeOf(line string) []string {
 	return spans
 }
 
-// commandFlags holds the flags of each command of a program, and under "" the common
-// flags.
+// commandFlags holds the flags of each command of a program, and under "" those without a
+// command. A family such as "server" has none.
 type commandFlags map[string]map[string]bool
 
+var (
+	listedCommand = regexp.MustCompile(`(?m)^  ([a-z]+(?: [a-z]+)?) {2,}\S`)
+	listedFlag    = regexp.MustCompile(`(?m)^  (-[a-z][a-z-]*)`)
+)
+
+// readUsage asks a program for its commands, and each command for its flags.
 func readUsage(t *testing.T, program string) commandFlags {
 	t.Helper()
-	out, err := exec.Command(filepath.Join(bin, program), "-help").Output()
-	if err != nil {
-		t.Fatal(err)
+	if program == "cwtch-group" {
+		return readGroupUsage(t)
 	}
+	help := readHelp(t, program, "-help")
+	u := commandFlags{"": flagsIn(help)}
+	for _, m := range listedCommand.FindAllStringSubmatch(help, -1) {
+		words := strings.Fields(m[1])
+		u[m[1]] = flagsIn(readHelp(t, program, append(words, "-help")...))
+		if len(words) > 1 {
+			u[words[0]] = flagsIn(readHelp(t, program, words[0], "-help"))
+		}
+	}
+	if len(u) < 5 {
+		t.Fatalf("%s -help lists hardly any commands:\n%s", program, help)
+	}
+	return u
+}
+
+func readHelp(t *testing.T, program string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(filepath.Join(bin, program), args...).Output()
+	if err != nil {
+		t.Fatalf("%s %v: %v", program, args, err)
+	}
+	return string(out)
+}
+
+// flagsIn returns the flags that the help of a command describes.
+func flagsIn(help string) map[string]bool {
+	flags := make(map[string]bool)
+	for _, m := range listedFlag.FindAllStringSubmatch(help, -1) {
+		flags[m[1]] = true
+	}
+	return flags
+}
+
+// readGroupUsage reads the help of cwtch-group, which has all commands with their flags. Those
+// without a command are common to all.
+func readGroupUsage(t *testing.T) commandFlags {
+	t.Helper()
 	u := commandFlags{"": {"-help": true}}
-	for _, line := range strings.Split(string(out), "\n") {
+	for _, line := range strings.Split(readHelp(t, "cwtch-group", "-help"), "\n") {
 		name := ""
-		if command, ok := strings.CutPrefix(line, "  "+program+" "); ok {
-			if name = commandName(strings.Fields(command)); u[name] == nil {
+		if command, ok := strings.CutPrefix(line, "  cwtch-group "); ok {
+			words := strings.Fields(command)
+			if !strings.HasPrefix(strings.TrimPrefix(words[0], "["), "-") { // [-config FILE]
+				name = words[0]
+			}
+			if u[name] == nil {
 				u[name] = make(map[string]bool)
 			}
 			line = command
@@ -187,22 +235,21 @@ func readUsage(t *testing.T, program string) commandFlags {
 		for _, m := range flagOfUsage.FindAllStringSubmatch(line, -1) {
 			u[name][m[1]] = true
 		}
-		if strings.Contains(line, "GRANTS") {
-			for _, grant := range []string{"-read", "-network", "-processes", "-no-sandbox"} {
-				u[name][grant] = true
-			}
-		}
+	}
+	for _, flags := range u {
+		maps.Copy(flags, u[""])
 	}
 	return u
 }
 
-// commandName returns the name of a command: "" to run the relay, or two words as in
-// "plugin test".
-func commandName(words []string) string {
-	switch {
-	case len(words) == 0 || strings.HasPrefix(strings.TrimPrefix(words[0], "["), "-"): // [-config FILE]
+// commandName returns the name of the command in a command line: "" to run the relay, or two
+// words as in "plugin test".
+func (u commandFlags) commandName(words []string) string {
+	if len(words) == 0 || strings.HasPrefix(strings.TrimPrefix(words[0], "["), "-") {
 		return ""
-	case (words[0] == "plugin" || words[0] == "storage") && len(words) > 1:
+	}
+	isFamily := slices.ContainsFunc(slices.Collect(maps.Keys(u)), func(name string) bool { return strings.HasPrefix(name, words[0]+" ") })
+	if isFamily && len(words) > 1 {
 		return words[0] + " " + words[1]
 	}
 	return words[0]
@@ -210,7 +257,7 @@ func commandName(words []string) string {
 
 // findMisuse says what is wrong with the arguments of a command, or returns "".
 func (u commandFlags) findMisuse(words []string) string {
-	name := commandName(words)
+	name := u.commandName(words)
 	flags, ok := u[name]
 	switch {
 	case name == "plugin-serve": // internal, not a command for operators
@@ -223,7 +270,7 @@ func (u commandFlags) findMisuse(words []string) string {
 		return "there is no such command"
 	}
 	for _, m := range flagOfUsage.FindAllStringSubmatch(strings.Join(words, " "), -1) {
-		if !flags[m[1]] && !u[""][m[1]] {
+		if !flags[m[1]] {
 			return "it has no flag " + m[1]
 		}
 	}
