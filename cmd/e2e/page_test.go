@@ -170,7 +170,7 @@ func codeOf(line string) []string {
 type commandFlags map[string]map[string]bool
 
 var (
-	listedCommand = regexp.MustCompile(`(?m)^  ([a-z]+(?: [a-z]+)?) {2,}\S`)
+	listedCommand = regexp.MustCompile(`(?m)^  ([a-z]+(?: [a-z-]+)?) {2,}\S`)
 	listedFlag    = regexp.MustCompile(`(?m)^  (-[a-z][a-z-]*)`)
 )
 
