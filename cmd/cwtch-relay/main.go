@@ -92,7 +92,7 @@ func program() *cli.Command {
 var manualSections = [][2]string{
 	{"EXIT STATUS", "0: all is well.\n\n1: an error, which standard error has with a hint.\n\n2: wrong usage.\n\n78: the configuration is wrong or missing.\n\nstatus -check has those of a monitor: 0, 1, 2 or 3."},
 	{"FILES", "server.hcl in the working directory, ~/.config/cwtch-relay/server.hcl and /etc/cwtch-relay/server.hcl are where the configuration is looked for, in this order, unless -config says where it is."},
-	{"SEE ALSO", "cwtch-plugin(1), cwtch-group(1)"},
+	{"SEE ALSO", "cwtch-plugin(1)"},
 }
 
 // configFault is an error of a configuration that cannot be used.
