@@ -151,7 +151,7 @@ func (d *daemon) run(ctx context.Context) error {
 		defer pages.ln.Close()
 		mc.OpenConsole = pages.address
 		if pages.onion != nil {
-			defer pages.onion.Close()
+			defer pages.onion.Close() //nolint:errcheck // tor ends, and the service with it
 			mc.Console.Onion = pages.onion.describe
 			mc.Network.Open = pages.onion.adoptNetwork(mc.Network.Open)
 		}
