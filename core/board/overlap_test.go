@@ -276,7 +276,7 @@ func TestTableIsPruned(t *testing.T) {
 func TestTableIsBounded(t *testing.T) {
 	table := &hourTable{path: filepath.Join(t.TempDir(), "hours.json"), rows: []hourRow{{1, noon, noon}}}
 	for i := range 2 * maxHourRows {
-		table.noteHour(storage.Seq(1<<60+i), noon+1+storage.Hour(i))
+		table.noteHour(1<<60+storage.Seq(i), noon+1+storage.Hour(i))
 	}
 	if err := table.writeFile(); err != nil {
 		t.Fatal(err)

@@ -39,7 +39,7 @@ func (s *childSource) sandboxPolicy() (*sandbox.Policy, error) {
 		Modes:     true, // of its own sockets
 		Processes: script || transports,
 		Memory:    sandbox.NoLimit,
-		Files:     sandbox.NoLimit,
+		Files:     sandbox.NoFileLimit,
 	}, nil
 }
 

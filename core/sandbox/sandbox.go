@@ -41,6 +41,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,15 +59,16 @@ const (
 	Open                // open sockets and connections to anywhere
 )
 
-// Limits that hold if a policy sets none. With NoLimit the limits of the relay's process
-// hold.
+// Limits that hold if a policy sets none. With NoLimit and NoFileLimit
+// the limits of the relay's process hold.
 const (
 	DefaultMemory = 512 << 20
 	DefaultFiles  = 1024
 	// DefaultTasks has room for the runtimes of Go, Node, Python and Java, on a machine
 	// with many processors as well.
 	DefaultTasks = 256
-	NoLimit      = 1 << 40
+	NoLimit      = 1 << 40       // of memory
+	NoFileLimit  = math.MaxInt32 // more than any kernel gives a process
 )
 
 // Policy is what a plugin may do. The zero value is for a plugin without a directory that
