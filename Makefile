@@ -14,7 +14,7 @@ NFPM_VERSION := v2.41.3
 NFPM := .cache/nfpm-$(NFPM_VERSION)
 PREFIX ?= /usr/local
 
-.PHONY: install release build demo cluster-demo test systemd-test lint examples fuzz bench interop generate tor gcc chromium python node postgres clean
+.PHONY: install release release-test build demo cluster-demo test systemd-test lint examples fuzz bench interop generate tor gcc chromium python node postgres clean
 
 build: ## all programs, into bin/
 	go build -trimpath -o bin/ ./cmd/...
@@ -78,6 +78,9 @@ install: build ## the programs, units and the entry of the menu, into DESTDIR/PR
 
 release: $(NFPM) ## archives and Debian packages for amd64, arm64 and armv7, into dist/
 	NFPM=$(CURDIR)/$(NFPM) packaging/build-release dist
+
+release-test: $(NFPM) ## the last commit as people get it: packages in a clean Debian, the image in a container; needs root
+	NFPM=$(CURDIR)/$(NFPM) .ci/release
 
 $(NFPM):
 	mkdir -p .cache
