@@ -74,7 +74,8 @@ interop: ## programs of third parties, in both roles: the Rust client of Cwtch's
 	cd sdk/negentropy/difftest && go test -count=1 ./...
 
 install: build ## the programs, units and the entry of the menu, into DESTDIR/PREFIX
-	packaging/install $(PREFIX) $(DESTDIR)
+	packaging/generate-manuals .cache/manuals
+	packaging/install $(PREFIX) "$(DESTDIR)" bin .cache/manuals
 
 release: $(NFPM) ## archives and Debian packages for amd64, arm64 and armv7, into dist/
 	NFPM=$(CURDIR)/$(NFPM) packaging/build-release dist
