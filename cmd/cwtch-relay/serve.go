@@ -52,6 +52,7 @@ type daemon struct {
 	json        bool
 	person      person
 	stdout, log *logwriter.Writer
+	stderr      *questionedLog // under log
 	service     *sdnotify.Manager
 	journal     bool // the log is the journal's
 	limited     *loglimit.Handler
@@ -81,9 +82,10 @@ func serveConfig(ctx context.Context, f *flags, who person, notices ...string) e
 	// Without this, a closed pipe at a standard descriptor ends the process. signal.Ignore
 	// would do too, but tor would inherit that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	stderr := new(questionedLog)
 	d := &daemon{
 		config: f.config, next: f.nextCommand, json: f.JSON, person: who, service: sdnotify.FromEnvironment(),
-		stdout: logwriter.New(os.Stdout, maxQueued), log: logwriter.New(os.Stderr, maxQueued),
+		stdout: logwriter.New(os.Stdout, maxQueued), stderr: stderr, log: logwriter.New(stderr, maxQueued),
 	}
 	d.journal = d.service.Journal(os.Stderr)
 	for _, line := range notices {
@@ -172,7 +174,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	ready() // also while the network cannot be opened
 	if isAttended() {
-		go unlockAtTerminal(ctx, m, d.next)
+		go unlockAtTerminal(ctx, m, d.stderr, d.next)
 	}
 	endConsole := func() {}
 	if pages != nil {

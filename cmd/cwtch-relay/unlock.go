@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
@@ -17,7 +19,7 @@ const unlockWait = 10 * time.Second
 
 // unlockAtTerminal asks the person who starts the relay for the passphrase of each locked server
 // that is to start with it.
-func unlockAtTerminal(ctx context.Context, m *manager.Manager, next commandLine) {
+func unlockAtTerminal(ctx context.Context, m *manager.Manager, log *questionedLog, next commandLine) {
 	t, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
 		return
@@ -27,16 +29,18 @@ func unlockAtTerminal(ctx context.Context, m *manager.Manager, next commandLine)
 		if s.State != manager.StateLocked || !s.Autostart {
 			continue
 		}
-		if !unlockNamed(ctx, m, t, s.Name) {
+		if !unlockNamed(ctx, m, t, log, s.Name) {
 			fmt.Fprintf(t, "server %s stays locked; unlock it later with: %s\n", s.Name, next("server", "unlock", s.Name))
 		}
 	}
 }
 
 // unlockNamed asks for the passphrase of a server until it is right, or the person gives up.
-func unlockNamed(ctx context.Context, m *manager.Manager, t *os.File, name string) bool {
+func unlockNamed(ctx context.Context, m *manager.Manager, t *os.File, log *questionedLog, name string) bool {
 	for ctx.Err() == nil {
-		passphrase, err := askSecret(ctx, t, fmt.Sprintf("Passphrase of server %s (Enter: leave it locked): ", name))
+		log.showQuestion(fmt.Sprintf("Passphrase of server %s (Enter: leave it locked): ", name))
+		passphrase, err := askSecret(ctx, t, "")
+		log.endQuestion()
 		if err != nil || len(passphrase) == 0 {
 			return false
 		}
@@ -55,4 +59,41 @@ func unlockNamed(ctx context.Context, m *manager.Manager, t *os.File, name strin
 		}
 	}
 	return false
+}
+
+// questionedLog writes the log to standard error. A question that waits for its answer on the
+// same terminal stays the last line: the log would bury it.
+type questionedLog struct {
+	mu       sync.Mutex
+	question string // that waits for its answer
+}
+
+// showQuestion shows a question until endQuestion.
+func (l *questionedLog) showQuestion(question string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.question = question
+	io.WriteString(os.Stderr, question) //nolint:errcheck // the person can still type
+}
+
+func (l *questionedLog) endQuestion() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.question = ""
+}
+
+// eraseLine goes to the beginning of a line of the terminal, and erases it.
+const eraseLine = "\r\x1b[K"
+
+// Write implements [io.Writer].
+func (l *questionedLog) Write(lines []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.question == "" {
+		return os.Stderr.Write(lines)
+	}
+	io.WriteString(os.Stderr, eraseLine) //nolint:errcheck // the next write fails too
+	n, err := os.Stderr.Write(lines)
+	io.WriteString(os.Stderr, l.question) //nolint:errcheck // as above
+	return n, err
 }

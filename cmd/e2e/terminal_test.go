@@ -54,6 +54,16 @@ func TestRelayAsksForPassphrases(t *testing.T) {
 	screen.typeText("\n")
 	screen.await("server club stays locked; unlock it later with: cwtch-relay server unlock club")
 	screen.await(fmt.Sprintf(question, "den"))
+	// What the log says meanwhile comes in front of the question.
+	stop := exec.Command(filepath.Join(bin, "cwtch-relay"), "server", "stop", "attic", "-config", config)
+	if out, err := stop.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	screen.await("\r\x1b[K")
+	screen.await(fmt.Sprintf(question, "den"))
+	if out, err := exec.Command(filepath.Join(bin, "cwtch-relay"), "server", "start", "attic", "-passphrase-file", passphrase, "-config", config).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
 	out, err := exec.Command(filepath.Join(bin, "cwtch-relay"), "server", "list", "-config", config).CombinedOutput()
 	if err != nil {
 		t.Errorf("%v: %s", err, out)
