@@ -20,6 +20,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // serverList is what server list prints as JSON.
@@ -130,10 +131,22 @@ func listServers(ctx context.Context, c *cli.Command, stdout, stderr io.Writer) 
 	if err != nil {
 		return err
 	}
+	warnOfUnusedFiles(ctx, f.config, stderr)
 	if f.JSON {
 		return command.PrintJSON(stdout, list)
 	}
 	return writeServerList(stdout, f, list)
+}
+
+// warnOfUnusedFiles names the files of servers that make no server, so that they are in no list.
+func warnOfUnusedFiles(ctx context.Context, path string, stderr io.Writer) {
+	cfg, err := loadTolerant(ctx, path)
+	if err != nil {
+		return // a relay can run on what the file said before
+	}
+	for _, unused := range cfg.UnusedFiles {
+		fmt.Fprintf(stderr, "warning: the file %s makes no server: %s\n", pathname.Quote(unused.File), joinLines(unused.Fault.Error()))
+	}
 }
 
 // showServer prints everything that is known of a server.
