@@ -29,9 +29,9 @@ cluster-demo: tor build ## the same network, three relays that replicate, and a 
 # trace processes call by call: the race detector would only make them slower.
 UNRACED := ./core/exchange ./core/identity ./core/lab ./docs ./plugins/peersync/mesh ./plugins/storage/internal/powerloss ./sdk/negentropy
 
-# Tests of commands, of damaged files and of whole programs in the others, which the race
+# Tests of commands, of damaged files, of times and of whole programs in the others, which the race
 # detector makes take minutes more and which meet no concurrency that the rest does not.
-PLAIN_TESTS := ^(TestClusterDemo|TestDamageIsFoundAndTheRestSalvaged|TestDemo|TestFloodPassesOverEveryTransport|TestKilledCopyResumes|TestOperationsPage|TestQuick|TestScripts)$$
+PLAIN_TESTS := ^(TestAttacks|TestClusterDemo|TestDamageIsFoundAndTheRestSalvaged|TestDemo|TestFloodPassesOverEveryTransport|TestKilledCopyResumes|TestOperationsPage|TestQuick|TestScripts)$$
 PLAIN_PACKAGES := ./cmd/cwtch-bench ./cmd/cwtch-group ./cmd/e2e ./sdk/peersync/peersynctest
 
 # One package more at a time than there are processors, because many tests wait. make lint has

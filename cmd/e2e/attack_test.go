@@ -16,9 +16,6 @@ func TestAttacks(t *testing.T) {
 		"fill":    {"-time", "5s", "-posters", "16", "-posts", "10000"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if raceEnabled && name == "buy" { // it makes the attackers' proofs of work slow, on the same processors
-				args = append(args, "-buyers", "40")
-			}
 			args = append(append([]string{"-relay", filepath.Join(bin, "cwtch-relay")}, args...), name)
 			out, err := exec.CommandContext(t.Context(), "cwtch-attack", args...).CombinedOutput()
 			t.Logf("\n%s", out)
