@@ -38,7 +38,8 @@ func (e *NotFoundError) Hint() string {
 // [*NotFoundError].
 //
 // A configuration names programs to run, and the working directory may be anybody's. So Find
-// refuses a file that another user than root and this one owns or can write to.
+// refuses a file that another user than root and this one owns or can write to. It passes over a
+// directory that it may not look into.
 func Find() (path string, err error) { return findIn(usualPlaces()) }
 
 // usualPlaces returns where a configuration may be, in the order in which Find looks.
@@ -66,10 +67,14 @@ func UserPath() (string, error) {
 }
 
 func findIn(places []string) (string, error) {
-	for _, path := range places {
+	looked := slices.Clone(places)
+	for i, path := range places {
 		info, err := os.Stat(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case errors.Is(err, fs.ErrPermission): // such as the home of root, after a change of the user
+			looked[i] += " (permission denied)"
 			continue
 		case err != nil:
 			return "", fmt.Errorf("look for the configuration: %w", err)
@@ -79,7 +84,7 @@ func findIn(places []string) (string, error) {
 		}
 		return path, nil
 	}
-	return "", &NotFoundError{places}
+	return "", &NotFoundError{looked}
 }
 
 // trustedOwners are the users who may decide what the relay runs.

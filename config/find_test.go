@@ -4,8 +4,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -45,6 +47,30 @@ func TestFind(t *testing.T) {
 		if got, err := findIn(places); err != nil || got != place {
 			t.Errorf("got %s, %v, want %s", got, err, place)
 		}
+	}
+}
+
+// TestFindPassesOver: a directory of another user stops no search.
+func TestFindPassesOver(t *testing.T) {
+	found, closed := writeConfig(t, ""), filepath.Join(t.TempDir(), "closed")
+	dir := filepath.Dir(found)
+	if err := errors.Join(os.Mkdir(closed, 0), os.Chmod(dir, 0o711), os.Chmod(filepath.Dir(dir), 0o711)); err != nil {
+		t.Fatal(err)
+	}
+	find := func(places ...string) (string, error) {
+		const nobody = 65534
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		was, _, _ := syscall.RawSyscall(syscall.SYS_SETFSUID, nobody, 0, 0) // root may look into any directory
+		defer syscall.RawSyscall(syscall.SYS_SETFSUID, was, 0, 0)
+		return findIn(places)
+	}
+	if got, err := find(filepath.Join(closed, "server.hcl"), found); err != nil || got != found {
+		t.Errorf("got %q, %v", got, err)
+	}
+	_, err := find(filepath.Join(closed, "server.hcl"))
+	if err == nil || !strings.Contains(err.Error(), "closed/server.hcl (permission denied)") {
+		t.Errorf("nothing else is there: %v", err)
 	}
 }
 
