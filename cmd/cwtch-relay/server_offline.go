@@ -70,6 +70,9 @@ func (o *offlineServers) countStored(ctx context.Context, s *listedServer, stder
 	if err != nil {
 		return err
 	}
+	if server.Storage.Fault != nil {
+		return nil // nobody knows which store it has
+	}
 	store := &openedStore{role: "count", server: server, inspect: true}
 	if store.checkPresent() != nil {
 		s.Messages = new(uint64)

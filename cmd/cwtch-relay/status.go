@@ -199,7 +199,9 @@ func writeServer(w io.Writer, s manager.ServerStatus, now time.Time, next comman
 	if s.State == manager.StateStopped && !s.Deleting {
 		fmt.Fprintf(w, "  stopped\tstart it with: %s\n", next("server", "start", s.Name))
 	}
-	writePlugin(w, s.Storage, s.Storage.Name, now)
+	if !s.Unreadable {
+		writePlugin(w, s.Storage, s.Storage.Name, now)
+	}
 	for _, p := range s.Others {
 		writePlugin(w, p.Status, p.Instance, now)
 		if p.Snapshots != nil {
@@ -210,6 +212,9 @@ func writeServer(w io.Writer, s manager.ServerStatus, now time.Time, next comman
 		}
 	}
 	r := s.Relay
+	if r == nil && s.Unreadable {
+		return
+	}
 	if r == nil {
 		fmt.Fprintln(w, "  board\tnot published yet")
 		return

@@ -18,6 +18,7 @@ type serverView struct {
 	Waiting           string // for what it waits while it starts
 	Address           string
 	Autostart         bool
+	Unreadable        bool // its file has a mistake: what it says is not known
 	Protected         bool
 	Deleting          bool
 	Reachable         bool // clients can reach it
@@ -82,7 +83,7 @@ func (v *visit) switchAtLogin() {
 func (c *Console) viewOne(s manager.ServerStatus, tor torView) serverView {
 	view := serverView{
 		Name: s.Name, Description: s.Description, Path: "/servers/" + url.PathEscape(s.Name),
-		State: s.State, Word: stateWords[s.State], Problem: capitalize(s.Problem), Autostart: s.Autostart, Protected: s.Protected,
+		State: s.State, Word: stateWords[s.State], Problem: capitalize(s.Problem), Autostart: s.Autostart, Unreadable: s.Unreadable, Protected: s.Protected,
 		Deleting: s.Deleting, Reachable: s.State == manager.StateRunning, Chart: c.charts.chart(s.Name),
 	}
 	if s.Deleting {

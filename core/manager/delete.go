@@ -58,15 +58,20 @@ func (m *Manager) DeleteServer(ctx context.Context, name string, passphrase []by
 	return m.continueDeletion(m.findServer(name))
 }
 
-// allowDeletion asks for the passphrase of a protected server.
+// allowDeletion asks for the passphrase of a protected server. What the key file says counts: the
+// server may be one that could not be started.
 func (m *Manager) allowDeletion(k knownServer, passphrase []byte) error {
+	protected, err := identity.Protected(keysPath(k.dir))
+	if err != nil {
+		protected = k.protected
+	}
 	switch {
-	case !k.protected:
+	case !protected:
 		return nil
 	case len(passphrase) == 0:
 		return fmt.Errorf("server %s: %w: give its passphrase to delete it", k.name, identity.ErrLocked)
 	}
-	_, err := m.unlockKeys(k, passphrase)
+	_, err = m.unlockKeys(k, passphrase)
 	return err
 }
 

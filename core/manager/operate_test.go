@@ -579,6 +579,34 @@ func TestDeleteWithABrokenConfiguration(t *testing.T) {
 	h.wantNothingLeft(f, "a")
 }
 
+// A server whose file cannot be used keeps the protection of its keys, and what is known of them.
+func TestDeleteOfAProtectedServerWithABrokenFile(t *testing.T) {
+	h, f := newOperatedRelay(t)
+	passphrase := []byte("five random words")
+	dir := filepath.Join(serversDir(h.cfg.DataDir), "b")
+	if err := errors.Join(os.MkdirAll(dir, 0o700), identity.Create(keysPath(dir), passphrase)); err != nil {
+		t.Fatal(err)
+	}
+	h.addFile(f, NewServer{Name: "b", Autostart: true, Storage: "broken"})
+	m := h.startOperated(f)
+	if s := m.Status(t.Context()).Servers[0]; !s.Protected || !s.Unreadable || s.Storage.Name != "" {
+		t.Errorf("the status is %+v", s)
+	}
+	if err := m.DeleteServer(t.Context(), "b", nil); !errors.Is(err, identity.ErrLocked) {
+		t.Errorf("deleted without the passphrase: %v", err)
+	}
+	if err := m.DeleteServer(t.Context(), "b", []byte("five other words")); !errors.Is(err, identity.ErrWrongPassphrase) {
+		t.Errorf("deleted with a wrong passphrase: %v", err)
+	}
+	if _, err := identity.Unlock(keysPath(dir), passphrase); err != nil {
+		t.Errorf("its keys: %v", err)
+	}
+	if err := m.DeleteServer(t.Context(), "b", passphrase); err != nil {
+		t.Error(err)
+	}
+	h.wantNothingLeft(f, "b")
+}
+
 // The order of servers is by name, whether a relay runs or not and whenever they were added. Of a
 // server whose file cannot be used nothing is invented.
 func TestOrderAndFactsOfServers(t *testing.T) {

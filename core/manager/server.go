@@ -76,6 +76,7 @@ type server struct {
 
 func (m *Manager) newServer(c ServerConfig) *server {
 	s := &server{name: c.Name, dir: c.Dir, cfg: c, retention: c.Retention, peers: c.Peers, roaming: c.Roaming, since: time.Now()}
+	s.address, s.protected = readKeyFacts(m.cfg.DataDir, s.dir) // which hold for a server that cannot be started as well
 	s.life, s.endLife = context.WithCancel(m.closing)
 	s.settled = make(chan struct{})
 	s.feed = metrics.NewFeed(s.name, func(ctx context.Context) (relay.Status, metrics.RelayStatus, bool) { return m.collectMetrics(ctx, s) }, m.log.With("server", s.name))

@@ -41,7 +41,6 @@ func (s *server) state() State {
 func (m *Manager) haltedServer(c ServerConfig, state State) *server {
 	s := m.newServer(c)
 	s.halted = state
-	s.address, s.protected = readKeyFacts(m.cfg.DataDir, s.dir)
 	return s
 }
 

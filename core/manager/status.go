@@ -133,6 +133,9 @@ func (s *server) knownStatus() ServerStatus {
 
 // storeStatus is what is known of the store of a server; the caller holds Manager.mu.
 func (s *server) storeStatus() supervise.Status {
+	if s.cfg.Fault != nil && s.store == nil {
+		return supervise.Status{Kind: plugin.KindStorage, State: supervise.Stopped, Since: s.since} // nobody knows which
+	}
 	if s.store == nil {
 		return supervise.Status{Kind: plugin.KindStorage, Name: s.cfg.Storage.Name, State: supervise.Stopped, Since: s.since}
 	}
