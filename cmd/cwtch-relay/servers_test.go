@@ -159,6 +159,8 @@ func TestCompletionOfServers(t *testing.T) {
 	for line, want := range map[string]string{
 		"server show -config " + path + " _": "attic\nmain\n",
 		"status -server _":                   "attic\nmain\n",
+		"status -server m_":                  "main\n",
+		"server stop at_":                    "attic\n",
 		"doctor -config no.hcl _":            "",
 		"server add _":                       "",
 		"status -config _":                   ":files\n",

@@ -137,12 +137,12 @@ func TestCompletion(t *testing.T) {
 		"init -":       "-json\tPrint facts as JSON, and an error as one JSON object with error and hint.\n-n\tSay it N times.\n-help\tShow this help.\n",
 		"init --j":     "--json\tPrint facts as JSON, and an error as one JSON object with error and hint.\n",
 		"init -n":      "-n\tSay it N times.\n",
-		"init -n 7 ?":  "server-7\n",
-		"init -n=8 ?":  "server-8\n",
-		"init -n x ?":  "server-0\n",
-		"init -n ?":    "",
-		"init -- -j":   "server-0\n",
-		"init -nope ?": "server-0\n",
+		"init -n 7 s":  "server-7\n",
+		"init -n=8 s":  "server-8\n",
+		"init -n x s":  "server-0\n",
+		"init -n s":    "",
+		"init -- s":    "server-0\n",
+		"init -nope s": "server-0\n",
 	} {
 		p := echo("init", "plugin list")
 		p.Command("init").ShellComplete = names

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"embed"
 	"fmt"
@@ -69,14 +70,25 @@ func completeWords(ctx context.Context, root *cli.Command, words []string, stdou
 		}
 	}
 	offer := func(word, about string) {
-		if strings.HasPrefix(word, last) {
+		switch {
+		case !strings.HasPrefix(word, last):
+		case about == "":
+			fmt.Fprintln(stdout, word)
+		default:
 			fmt.Fprintf(stdout, "%s\t%s\n", word, about)
 		}
 	}
-	c.Writer = stdout
+	offerOwn := func(own cli.ShellCompleteFunc) {
+		var names bytes.Buffer
+		c.Writer = &names
+		own(ctx, c)
+		for name := range strings.Lines(names.String()) {
+			offer(strings.TrimSpace(name), "")
+		}
+	}
 	switch {
 	case needsValue != nil && needsValue.Names()[0] == "server" && root.ShellComplete != nil:
-		root.ShellComplete(ctx, c)
+		offerOwn(root.ShellComplete)
 	case needsValue != nil:
 		if f, ok := needsValue.(*cli.StringSliceFlag); ok && f.TakesFile {
 			fmt.Fprintln(stdout, filesWanted)
@@ -98,7 +110,7 @@ func completeWords(ctx context.Context, root *cli.Command, words []string, stdou
 			}
 		}
 	case c.ShellComplete != nil:
-		c.ShellComplete(ctx, c)
+		offerOwn(c.ShellComplete)
 	case strings.Contains(c.ArgsUsage, "PATH") || strings.Contains(c.ArgsUsage, "FILE"):
 		fmt.Fprintln(stdout, filesWanted)
 	}

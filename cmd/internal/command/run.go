@@ -138,9 +138,22 @@ func checkArguments(c *cli.Command) error {
 		}
 	}
 	if most := len(names); len(args) > most && !strings.Contains(c.ArgsUsage, "…") {
-		return UsageError{Text: fmt.Sprintf("unexpected argument %q", args[most])}
+		return UsageError{Text: fmt.Sprintf("unexpected argument %q", args[most]), Suggestion: suggestValue(c, args[most])}
 	}
 	return nil
+}
+
+// suggestValue helps somebody who has written a flag that is true or false in two words.
+func suggestValue(c *cli.Command, arg string) string {
+	if arg != "true" && arg != "false" {
+		return ""
+	}
+	for _, f := range c.Flags {
+		if b, ok := f.(*cli.BoolFlag); ok && b.IsSet() {
+			return fmt.Sprintf("Did you mean -%s=%s? ", b.Names()[0], arg)
+		}
+	}
+	return ""
 }
 
 // describeChoices is the error of a command line that names no command, or one that is not
