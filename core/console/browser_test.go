@@ -439,7 +439,7 @@ func fillForLooks(c *testConsole) {
 	}
 	c.relay.update(func() {
 		c.relay.servers[1].State, c.relay.servers[1].keys = manager.StateLocked, nil
-		c.relay.servers[4].State = manager.StateFailed
+		c.relay.servers[4].State, c.relay.servers[4].Unreadable = manager.StateFailed, true
 		c.relay.servers[4].Problem = "server \"workshop\" in servers.d/workshop.hcl:3: there is no option max_agee; did you mean max_age?"
 		c.relay.servers[4].Storage = supervise.Status{}
 		c.relay.servers[1].Storage.State, c.relay.servers[2].Storage.State, c.relay.servers[3].Storage.State = supervise.Stopped, supervise.Ready, supervise.Stopped

@@ -22,6 +22,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/doctor"
 	"github.com/cwtch-relay/cwtch-relay/core/logring"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
+	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -393,6 +394,17 @@ func TestOtherPages(t *testing.T) {
 	b.send("/doctor", "/doctor").wantRedirect(t, "/doctor")
 	<-c.doctor.done
 	b.page("/doctor").want(t, http.StatusOK, "1 problem found.", "The clock is right.", "Remove files that you do not need.")
+
+	c.relay.update(func() {
+		s := c.relay.servers[0]
+		s.State, s.Unreadable, s.Problem, s.Storage = manager.StateFailed, true, "there is no option max_agee", supervise.Status{}
+	})
+	broken := b.page("/servers/book-club")
+	broken.want(t, http.StatusOK, "There is no option max_agee", "The file of this server has a mistake", "Delete…")
+	if strings.Contains(broken.text, "/edit") || strings.Contains(broken.text, "passphrase") || strings.Contains(broken.text, "by itself") {
+		t.Error("the page tells and offers what depends on the file")
+	}
+	b.page("/plugins").want(t, http.StatusOK, "Not known: the file of this server cannot be used.")
 
 	b.post("/signout", b.form("/", "/signout")).wantRedirect(t, "/")
 	b.get(c.prefix+"/").want(t, http.StatusForbidden, "Open the console")
