@@ -51,7 +51,7 @@ func (p passphraseInput) readPassphrase(ctx context.Context, prompt string) ([]b
 		return nil, err
 	}
 	defer t.Close()
-	return askSecret(ctx, t, prompt)
+	return askSecret(ctx, t, func() { fmt.Fprint(t, prompt) })
 }
 
 // readNewPassphrase returns a passphrase that is to be set. A person types it twice.
@@ -84,7 +84,7 @@ func (p passphraseInput) openTerminal() (*os.File, error) {
 func askNewPassphrase(ctx context.Context, t *os.File, server string) ([]byte, error) {
 	fmt.Fprint(t, aboutPassphrase)
 	for range passphraseAttempts {
-		first, err := askSecret(ctx, t, fmt.Sprintf("New passphrase of server %s: ", server))
+		first, err := askSecret(ctx, t, func() { fmt.Fprintf(t, "New passphrase of server %s: ", server) })
 		if err != nil {
 			return nil, err
 		}
@@ -92,7 +92,7 @@ func askNewPassphrase(ctx context.Context, t *os.File, server string) ([]byte, e
 			fmt.Fprintf(t, "%v\n", err)
 			continue
 		}
-		second, err := askSecret(ctx, t, "The same once more: ")
+		second, err := askSecret(ctx, t, func() { fmt.Fprint(t, "The same once more: ") })
 		if err != nil {
 			return nil, err
 		}
@@ -107,9 +107,9 @@ func askNewPassphrase(ctx context.Context, t *os.File, server string) ([]byte, e
 	return nil, errors.New("no passphrase was set: nothing was changed")
 }
 
-// askSecret asks a question, and reads a line that the terminal does not show. When ctx ends, or
-// at ^C, the terminal is as it was before.
-func askSecret(ctx context.Context, t *os.File, prompt string) ([]byte, error) {
+// askSecret has ask show a question, and reads a line that the terminal does not show. When ctx
+// ends, or at ^C, the terminal is as it was before.
+func askSecret(ctx context.Context, t *os.File, ask func()) ([]byte, error) {
 	fd := int(t.Fd())
 	before, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
@@ -127,7 +127,7 @@ func askSecret(ctx context.Context, t *os.File, prompt string) ([]byte, error) {
 		unix.IoctlSetTermios(fd, unix.TCSETS, before) //nolint:errcheck // nothing else can be done
 		fmt.Fprintln(t)
 	}()
-	fmt.Fprint(t, prompt)
+	ask() // not before nothing is shown any more
 	type line struct {
 		text []byte
 		err  error

@@ -38,8 +38,9 @@ func unlockAtTerminal(ctx context.Context, m *manager.Manager, log *questionedLo
 // unlockNamed asks for the passphrase of a server until it is right, or the person gives up.
 func unlockNamed(ctx context.Context, m *manager.Manager, t *os.File, log *questionedLog, name string) bool {
 	for ctx.Err() == nil {
-		log.showQuestion(fmt.Sprintf("Passphrase of server %s (Enter: leave it locked): ", name))
-		passphrase, err := askSecret(ctx, t, "")
+		passphrase, err := askSecret(ctx, t, func() {
+			log.showQuestion(fmt.Sprintf("Passphrase of server %s (Enter: leave it locked): ", name))
+		})
 		log.endQuestion()
 		if err != nil || len(passphrase) == 0 {
 			return false
