@@ -74,7 +74,7 @@ func (l *questionedLog) showQuestion(question string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.question = question
-	io.WriteString(os.Stderr, question) //nolint:errcheck // the person can still type
+	io.WriteString(os.Stderr, question) // if that fails, the person can still type
 }
 
 func (l *questionedLog) endQuestion() {
@@ -93,8 +93,8 @@ func (l *questionedLog) Write(lines []byte) (int, error) {
 	if l.question == "" {
 		return os.Stderr.Write(lines)
 	}
-	io.WriteString(os.Stderr, eraseLine) //nolint:errcheck // the next write fails too
+	io.WriteString(os.Stderr, eraseLine)
 	n, err := os.Stderr.Write(lines)
-	io.WriteString(os.Stderr, l.question) //nolint:errcheck // as above
+	io.WriteString(os.Stderr, l.question)
 	return n, err
 }
