@@ -174,7 +174,9 @@ func (t *Tor) listen(ctx context.Context, key identity.Key, port int, clients []
 	if session != nil {
 		err := t.awaitTurn(ctx, s)
 		if err == nil {
-			err = s.addTo(session)
+			if err = s.addTo(session); err != nil {
+				t.dropTurn(s)
+			}
 		}
 		if isReply(err) {
 			return nil, errors.Join(err, s.Close())

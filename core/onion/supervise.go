@@ -152,9 +152,7 @@ func (t *Tor) addServices(s *session) {
 		}
 		if err := svc.addTo(s); err != nil {
 			t.log.Error("publishing an onion service failed, trying again", "onion", svc.onion, "error", err)
-			t.mu.Lock()
-			t.endTurn(svc)
-			t.mu.Unlock()
+			t.dropTurn(svc)
 		}
 	}
 }

@@ -49,7 +49,7 @@ func (t *Tor) tryTurn(s *service) bool {
 func (t *Tor) beginTurn(s *service) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if s.turn != nil || t.services[s.onion] != s { // it has one, or has been withdrawn meanwhile
+	if s.turn != nil || s.published || t.services[s.onion] != s { // it has or had one, or has been withdrawn
 		t.freePlace()
 		return
 	}
@@ -65,6 +65,13 @@ func (t *Tor) cutTurn(s *service) {
 		s.turn.Reset(t.timing.turn)
 		return
 	}
+	t.endTurn(s)
+}
+
+// dropTurn ends the turn of a service that tor did not get.
+func (t *Tor) dropTurn(s *service) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.endTurn(s)
 }
 
